@@ -1,0 +1,32 @@
+"""Alembic's entry point. The models are the target; Postgres is the only dialect."""
+
+from alembic import context
+from sqlalchemy import create_engine, text
+
+from voxqueue.database.base import Base
+from voxqueue.jobs import models  # noqa: F401  fills the metadata
+from voxqueue.settings import DatabaseSettings, settings
+
+_LOCK = 0x766F78  # any number that nobody else uses: several processes may start, and migrate, at once
+
+
+def _url() -> str:
+    url = context.config.get_main_option("sqlalchemy.url")
+    return DatabaseSettings(url=url).require_url() if url else settings().database.require_url()
+
+
+def _run() -> None:
+    engine = create_engine(_url())
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
+        context.run_migrations()
+    engine.dispose()
+
+
+if context.is_offline_mode():
+    context.configure(url=_url(), target_metadata=Base.metadata, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    _run()

@@ -1,0 +1,216 @@
+"""Every query about jobs, each with a sentence. Reads and plain inserts only: states are moved by `lifecycle`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from voxqueue.errors import NotFound
+from voxqueue.jobs.kinds import Kind, Priority
+from voxqueue.jobs.models import DoomedBlob, Job, Note, StageRun
+from voxqueue.jobs.states import OPEN_STATES, JobState, RunState
+from voxqueue.stages import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """What a worker needs to know of a job that it holds. `results` has those of the stages already committed."""
+
+    id: UUID
+    attempt: int
+    kind: Kind
+    stage: Stage
+    note_key: str | None
+    text: str | None
+    language: str | None
+    instructions: str | None
+    voice: str | None
+    audio_format: str
+    results: dict[Stage, dict[str, Any]]
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A job that a worker should look at, and the queue to say so on."""
+
+    job_id: UUID
+    stage: Stage
+    attempt: int
+    priority: Priority
+
+
+@dataclass(frozen=True, slots=True)
+class LostLease:
+    """A running job whose worker has not renewed its lease, and how often that happened to the job before."""
+
+    job_id: UUID
+    attempt: int
+    stage: Stage
+    lost_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageQueue:
+    """How much waits for a stage and how much of it runs; the age is of the longest waiting job that is due."""
+
+    depth: int
+    running: int
+    oldest_age_s: float | None
+
+
+def add(session: Session, job: Job) -> None:
+    """Insert a new job, its note if it has one, and a pending run for each stage of its kind."""
+    job.stage = job.kind.stages[0]
+    job.runs = [
+        StageRun(stage=stage, position=position, ready_at=func.now() if position == 0 else None)
+        for position, stage in enumerate(job.kind.stages)
+    ]
+    session.add(job)
+    session.flush()
+
+
+def get(session: Session, job_id: UUID, *, lock: bool = False) -> Job:
+    """One job with its note and runs; locked, nobody moves it until the commit. Raises `NotFound`."""
+    job = session.get(Job, job_id, with_for_update={"of": Job} if lock else None)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return job
+
+
+def page(
+    session: Session, *, limit: int, after: UUID | None = None, state: JobState | None = None, kind: Kind | None = None
+) -> Sequence[Job]:
+    """Jobs from the newest on, those made before the job `after`; at most `limit`."""
+    query = select(Job).order_by(Job.id.desc()).limit(limit)
+    if after is not None:
+        query = query.where(Job.id < after)
+    if state is not None:
+        query = query.where(Job.state == state)
+    if kind is not None:
+        query = query.where(Job.kind == kind)
+    return session.scalars(query).unique().all()
+
+
+def state_of(session: Session, job_id: UUID) -> JobState | None:
+    """Just the state, for those who wait for it."""
+    return session.scalar(select(Job.state).where(Job.id == job_id))
+
+
+def remove(session: Session, job: Job) -> None:
+    """Delete a job in any state, its runs and its note; their blobs are doomed in the same transaction."""
+    speech = job.run_of(Stage.TTS)
+    keys = [speech.result["key"]] if speech is not None and speech.result else []
+    session.execute(delete(Job).where(Job.id == job.id))
+    if job.note is not None:
+        session.execute(delete(Note).where(Note.id == job.note.id))
+        keys.append(job.note.key)
+    doom(session, keys)
+
+
+def doom(session: Session, keys: Sequence[str]) -> None:
+    """Remember blobs that are to be removed from the store."""
+    if keys:
+        session.execute(insert(DoomedBlob).on_conflict_do_nothing(), [{"key": key} for key in keys])
+
+
+def doomed(session: Session, limit: int) -> Sequence[str]:
+    """Keys of blobs that are to be removed from the store."""
+    return session.scalars(select(DoomedBlob.key).order_by(DoomedBlob.doomed_at).limit(limit)).all()
+
+
+def forget_doomed(session: Session, keys: Sequence[str]) -> None:
+    """The store has removed these."""
+    session.execute(delete(DoomedBlob).where(DoomedBlob.key.in_(keys)))
+
+
+def claimed(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, ClaimedJob]:
+    """What a worker needs to know of jobs that it has just claimed. One round trip, however many."""
+    committed = (
+        select(func.coalesce(func.jsonb_object_agg(StageRun.stage, StageRun.result), text("'{}'::jsonb")))
+        .where(StageRun.job_id == Job.id, StageRun.state == RunState.SUCCEEDED)
+        .scalar_subquery()
+    )
+    failures = select(StageRun.failures).where(StageRun.job_id == Job.id, StageRun.stage == Job.stage).scalar_subquery()
+    columns = (
+        Job.id,
+        Job.attempt,
+        Job.kind,
+        Job.stage,
+        Note.key,
+        Job.text,
+        Job.language,
+        Job.instructions,
+        Job.voice,
+        Job.audio_format,
+        committed,
+        failures,
+    )
+    rows = session.execute(select(*columns).outerjoin(Note, Note.id == Job.note_id).where(Job.id.in_(job_ids)))
+    return {row[0]: ClaimedJob(*row) for row in rows}
+
+
+_RENEW = text("""
+    UPDATE jobs SET lease_until = now() + make_interval(secs => :lease_s)
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:attempts AS int[])) AS held(id, attempt)
+    WHERE jobs.id = held.id AND jobs.attempt = held.attempt AND jobs.state = 'running'
+    RETURNING jobs.id
+""")
+
+
+def renew(session: Session, held: dict[UUID, int], lease_s: float) -> set[UUID]:
+    """Prolong the leases of the jobs held (job -> attempt). What is not in the answer is held no more."""
+    parameters = {"ids": list(held), "attempts": list(held.values()), "lease_s": lease_s}
+    return set(session.scalars(_RENEW, parameters))
+
+
+def lost_leases(session: Session, limit: int) -> list[LostLease]:
+    """Running jobs whose lease is over."""
+    columns = (Job.id, Job.attempt, Job.stage, Job.lost_leases)
+    lost = select(*columns).where(Job.state == JobState.RUNNING, Job.lease_until < func.now()).limit(limit)
+    return [LostLease(*row) for row in session.execute(lost)]
+
+
+def stale_hints(session: Session, stage: Stage, stale_s: float, limit: int) -> list[Hint]:
+    """Queued jobs that are due and have no hint, or one so old that it may be lost; they count as hinted now."""
+    old = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, stale_s)
+    waiting = (
+        select(Job.id)
+        .where(Job.state == JobState.QUEUED, Job.stage == stage, Job.due_at <= func.now())
+        .where((Job.hinted_at.is_(None)) | (Job.hinted_at < old))
+        .order_by(Job.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    hinted = (
+        update(Job)
+        .where(Job.id.in_(waiting.scalar_subquery()))
+        .values(hinted_at=func.now())
+        .returning(Job.id, Job.stage, Job.attempt, Job.priority)
+        .execution_options(synchronize_session=False)
+    )
+    return [Hint(*row) for row in session.execute(hinted)]
+
+
+def queues(session: Session) -> dict[Stage, StageQueue]:
+    """What waits and what runs at each stage."""
+    age = func.extract("epoch", func.now() - func.min(Job.due_at).filter(Job.state == JobState.QUEUED))
+    rows = session.execute(
+        select(
+            Job.stage,
+            func.count().filter(Job.state == JobState.QUEUED),
+            func.count().filter(Job.state == JobState.RUNNING),
+            age,
+        )
+        .where(Job.state.in_(OPEN_STATES))
+        .group_by(Job.stage)
+    )
+    found = {
+        stage: StageQueue(depth, running, None if oldest is None else max(0.0, float(oldest)))
+        for stage, depth, running, oldest in rows
+    }
+    return {stage: found.get(stage, StageQueue(0, 0, None)) for stage in Stage}

@@ -1,0 +1,121 @@
+"""The only producer of Celery messages. A message is a hint: a job's id and nothing more, sent after the commit.
+
+Losing one costs latency only, since the sweep sends it again. So sending never raises and never blocks for long.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery
+from kombu import Queue as Channel
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from voxqueue.jobs.kinds import Priority
+from voxqueue.jobs.repository import Hint
+from voxqueue.settings import Settings
+from voxqueue.stages import Stage
+
+log = logging.getLogger(__name__)
+
+UPKEEP_QUEUE = "upkeep"
+UPKEEP_TASK = "voxqueue.upkeep"
+_PRIORITIES = {Priority.HIGH: 0, Priority.NORMAL: 3, Priority.LOW: 6}  # on Redis, 0 goes first
+_PAUSE_S = 2.0  # after a failed send, others need not wait for the same time-out
+
+
+def task_name(stage: Stage) -> str:
+    return f"voxqueue.{stage}"
+
+
+def celery_config(settings: Settings) -> dict[str, Any]:
+    """What producers and workers agree on."""
+    return {
+        "broker_url": settings.redis.require_url(),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            "visibility_timeout": 3600,
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "unacked_mutex_expire": 30,
+            "socket_timeout": 5,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+        },
+        "task_queues": [Channel(name) for name in (*Stage, UPKEEP_QUEUE)],
+        "task_default_queue": UPKEEP_QUEUE,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_ignore_result": True,
+        "task_publish_retry": False,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "worker_prefetch_multiplier": 1,
+        "worker_send_task_events": True,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "enable_utc": True,
+    }
+
+
+class JobQueue:
+    """Sends hints. One per process, shared by its threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = Celery("voxqueue", set_as_current=False)
+        self._app.conf.update(celery_config(settings))
+        self._silent_until = 0.0
+
+    def hint(self, hints: Sequence[Hint]) -> bool:
+        """Tell the workers of each job's stage to look at it. False: Redis is away, and the sweep will do it."""
+        return self._send([(task_name(hint.stage), hint) for hint in hints])
+
+    def ask_for_upkeep(self) -> bool:
+        """Have the courier sweep now instead of at its next turn."""
+        return self._send([(UPKEEP_TASK, None)])
+
+    def depth(self, stage: Stage) -> int | None:
+        """Hints that wait in Redis for a stage, over all priorities; None when Redis is away."""
+        try:
+            pool: Any = self._app.pool
+            with pool.acquire(block=True, timeout=2) as connection:
+                return int(connection.default_channel._size(stage.value))  # counts the lists of all priorities
+        except (OperationalError, RedisError, OSError, TimeoutError):
+            return None
+
+    def close(self) -> None:
+        self._app.close()
+
+    def _send(self, messages: Sequence[tuple[str, Hint | None]]) -> bool:
+        if not messages:
+            return True
+        if time.monotonic() < self._silent_until:
+            return False
+        try:
+            with self._app.producer_pool.acquire(block=True, timeout=2) as producer:
+                for name, hint in messages:
+                    self._publish(producer, name, hint)
+        except (OperationalError, RedisError, OSError, TimeoutError) as error:
+            self._silent_until = time.monotonic() + _PAUSE_S
+            log.warning("%d hints not sent, the sweep will send them: %s", len(messages), error)
+            return False
+        return True
+
+    def _publish(self, producer: Any, name: str, hint: Hint | None) -> None:
+        if hint is None:
+            self._app.send_task(name, queue=UPKEEP_QUEUE, producer=producer, retry=False)
+            return
+        self._app.send_task(
+            name,
+            args=(str(hint.job_id),),
+            # Readable in Flower, and the same for a hint that is sent twice.
+            task_id=f"{hint.job_id}.{hint.stage}.{hint.attempt + 1}",
+            queue=hint.stage.value,
+            priority=_PRIORITIES[hint.priority],
+            producer=producer,
+            retry=False,
+            ignore_result=True,
+        )

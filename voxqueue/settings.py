@@ -1,0 +1,199 @@
+"""Every setting, one class per group. ``VOXQUEUE_<GROUP>_<FIELD>`` in the environment sets a field.
+
+``docs/settings.md`` is written from this file by ``voxqueue settings --markdown``; a test holds the two together.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from voxqueue.errors import MisconfiguredError
+from voxqueue.stages import Stage
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class DatabaseSettings(BaseModel):
+    """Postgres, the truth."""
+
+    url: str | None = Field(None, description="`postgresql+psycopg://user:password@host/name`")
+    pool_size: int = Field(20, ge=1, description="Connections one process may hold")
+
+    def require_url(self) -> str:
+        if not self.url:
+            raise MisconfiguredError(
+                "No database: set VOXQUEUE_DATABASE_URL, or use `voxqueue up`, which brings its own."
+            )
+        for plain in ("postgresql://", "postgres://"):  # what hosting providers hand out; we speak through psycopg 3
+            if self.url.startswith(plain):
+                return "postgresql+psycopg://" + self.url.removeprefix(plain)
+        return self.url
+
+
+class RedisSettings(BaseModel):
+    """Redis: hints between processes, and heartbeats. Losing it costs latency, never a job."""
+
+    url: str | None = Field(None, description="`redis://host:6379/0`, or `redis+socket:///path`")
+    prefix: str = Field("voxqueue", description="Begins every key and channel that is not Celery's")
+
+    def require_url(self) -> str:
+        if not self.url:
+            raise MisconfiguredError("No Redis: set VOXQUEUE_REDIS_URL, or use `voxqueue up`, which brings its own.")
+        return self.url
+
+
+class StorageSettings(BaseModel):
+    """Where recordings and speech lie when no S3 bucket is named."""
+
+    dir: Path | None = Field(None, description="A folder that the API and every worker share")
+
+
+class S3Settings(BaseModel):
+    """Any S3-compatible object store. Naming a bucket turns it on."""
+
+    bucket: str | None = Field(None, description="The bucket; without one, blobs go to `VOXQUEUE_STORAGE_DIR`")
+    prefix: str = Field("", description="Begins every key in the bucket")
+    endpoint_url: str | None = Field(None, description="For stores other than AWS")
+    region: str | None = Field(None, description="Else what the AWS configuration says")
+    access_key_id: str | None = Field(None, description="Else what the AWS configuration says")
+    secret_access_key: SecretStr | None = Field(None, description="Else what the AWS configuration says")
+    url_seconds: int = Field(3600, ge=1, description="How long a presigned download address lives")
+
+
+class LimitsSettings(BaseModel):
+    """What the API refuses, before anything is queued."""
+
+    upload_bytes: int = Field(26_214_400, ge=1, description="Largest recording in bytes")
+    note_seconds: float = Field(900, gt=0, description="Longest recording in seconds")
+    note_min_seconds: float = Field(0.1, ge=0, description="Shortest recording in seconds")
+    text_chars: int = Field(10_000, ge=1, description="Longest text of a text job")
+    instructions_chars: int = Field(4_000, ge=0, description="Longest instructions")
+    metadata_bytes: int = Field(4_096, ge=2, description="Largest metadata object as JSON")
+    wait_seconds: int = Field(60, ge=0, description="Longest `Prefer: wait`")
+
+
+class JobsSettings(BaseModel):
+    """How jobs are leased, retried and picked up again."""
+
+    lease_s: float = Field(
+        15, gt=0, description="How long a claim lasts without renewal; it is renewed every third of it"
+    )
+    max_tries: int = Field(3, ge=1, description="How often one stage is tried before the job fails")
+    retry_delay_s: float = Field(2, ge=0, description="Pause before the second try; it doubles with each further one")
+    retry_delay_max_s: float = Field(60, ge=0, description="Longest pause between tries")
+    sweep_s: float = Field(5, gt=0, description="How often lost leases and lost hints are looked for")
+    hint_stale_s: float = Field(15, gt=0, description="How long a queued job waits before its hint may be sent again")
+
+
+class WorkerSettings(BaseModel):
+    """The worker process."""
+
+    heartbeat_s: float = Field(1, gt=0, description="How often a worker reports what it has warm")
+    heartbeat_ttl_s: float = Field(5, gt=0, description="A report older than this no longer counts")
+    grace_s: float = Field(10, ge=0, description="How long a model call may go on after SIGTERM")
+
+
+class ReadySettings(BaseModel):
+    """What the readiness endpoint asks of the fleet."""
+
+    critical: Names = Field(("stt", "llm", "tts"), description="Stages without which the fleet is not ready")
+    quorum: int = Field(1, ge=1, description="Warm workers that each critical stage needs")
+
+    @property
+    def critical_stages(self) -> tuple[Stage, ...]:
+        return tuple(Stage(name) for name in self.critical)
+
+
+class StageSettings(BaseModel):
+    """One stage: which engines, in which batches."""
+
+    engines: Names = Field((), description="Engines in order of preference; the first that warms is used")
+    max_batch: int = Field(16, ge=1, description="Most requests in one model call")
+    max_cost: float = Field(480, gt=0, description="Most seconds of audio, or characters of text, in one model call")
+    deadline_s: float = Field(300, gt=0, description="Longest a request may wait for and spend in the engine")
+
+
+class SttSettings(StageSettings):
+    """Speech to text. Costs are seconds of audio, padded to the longest of the batch."""
+
+    engines: Names = Field(
+        ("pocketsphinx",), description="Engines in order of preference; the first that warms is used"
+    )
+
+
+class LlmSettings(StageSettings):
+    """The language model. Costs are characters of text."""
+
+    engines: Names = Field(("echo",), description="Engines in order of preference; the first that warms is used")
+    max_cost: float = Field(64_000, gt=0, description="Most characters of text in one model call")
+
+
+class TtsSettings(StageSettings):
+    """Text to speech. Costs are characters of text."""
+
+    engines: Names = Field(("espeak",), description="Engines in order of preference; the first that warms is used")
+    max_cost: float = Field(16_000, gt=0, description="Most characters of text in one model call")
+
+
+class FlowerSettings(BaseModel):
+    """Flower, as `voxqueue flower` runs it."""
+
+    basic_auth: SecretStr | None = Field(
+        None, description="`user:password`, several with commas between; without it Flower listens on loopback only"
+    )
+
+
+class FakeSettings(BaseModel):
+    """The deterministic fake engines, for tests and for developing without models."""
+
+    load_ms: float = Field(0, ge=0, description="How long loading takes")
+    fixed_ms: float = Field(20, ge=0, description="What every model call takes")
+    per_item_ms: float = Field(1, ge=0, description="What each request adds to its model call")
+
+
+class Settings(BaseSettings):
+    """All of it. Read once per process by `settings()`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VOXQUEUE_", env_nested_delimiter="_", env_nested_max_split=1, extra="ignore", frozen=True
+    )
+
+    engines: Literal["fake"] | None = Field(None, description="`fake` puts the fake engine on every stage")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged"
+    )
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    storage: StorageSettings = StorageSettings()
+    s3: S3Settings = S3Settings()
+    limits: LimitsSettings = LimitsSettings()
+    jobs: JobsSettings = JobsSettings()
+    worker: WorkerSettings = WorkerSettings()
+    ready: ReadySettings = ReadySettings()
+    stt: SttSettings = SttSettings()
+    llm: LlmSettings = LlmSettings()
+    tts: TtsSettings = TtsSettings()
+    flower: FlowerSettings = FlowerSettings()
+    fake: FakeSettings = FakeSettings()
+
+    def stage(self, stage: Stage) -> StageSettings:
+        group: StageSettings = getattr(self, stage.value)
+        return group
+
+    def engine_names(self, stage: Stage) -> tuple[str, ...]:
+        """The engines to try for a stage, best first."""
+        return ("fake",) if self.engines == "fake" else self.stage(stage).engines
+
+
+@cache
+def settings() -> Settings:
+    """This process's settings, from its environment."""
+    return Settings()
