@@ -1,0 +1,154 @@
+"""The batcher's promises: no timer, bounded batches, oldest first, one answer per request whatever happens."""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from voxqueue.errors import DeadlineExceeded, EngineFailed, VoxqueueError, WorkerStopping
+from workers.batching import Batcher
+
+pytestmark = pytest.mark.unit
+
+
+class Gate:
+    """An owner whose first call waits until it is opened, so that a test decides what gathers meanwhile."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[float]] = []
+        self.entered = threading.Event()
+        self.opened = threading.Event()
+
+    def __call__(self, batch: Sequence[float]) -> Sequence[float | VoxqueueError]:
+        self.batches.append(list(batch))
+        self.entered.set()
+        assert self.opened.wait(10)
+        return [number * 2 for number in batch]
+
+
+def gathered(gate: Gate, numbers: Sequence[float], *, max_count: int = 16, max_cost: float = float("inf")) -> Gate:
+    """Ask for one number, then for all the others while that call is in progress; each costs its own value."""
+    batcher = Batcher("test", gate, cost=lambda number: number, max_count=max_count, max_cost=max_cost, deadline_s=10)
+    with ThreadPoolExecutor(len(numbers) + 1) as pool:
+        first = pool.submit(batcher.ask, 1.0)
+        assert gate.entered.wait(10)
+        asked = []
+        for number in numbers:
+            asked.append(pool.submit(batcher.ask, number))
+            while len(batcher._waiting) < len(asked):  # arrival order matters to these tests
+                time.sleep(0.001)
+        gate.opened.set()
+        assert first.result().result == 2.0
+        assert [one.result().result for one in asked] == [number * 2 for number in numbers]
+    batcher.stop(wait_s=5)
+    return gate
+
+
+def test_an_idle_owner_starts_at_once_and_a_busy_one_gathers_the_next_batch() -> None:
+    gate = gathered(Gate(), [5, 3, 4])
+    assert gate.batches == [[1.0], [3, 4, 5]], "what came in during the first call is one batch, shortest first"
+
+
+def test_a_batch_holds_no_more_than_its_count() -> None:
+    gate = gathered(Gate(), [2.0] * 7, max_count=3)
+    assert [len(batch) for batch in gate.batches] == [1, 3, 3, 1]
+
+
+def test_a_batch_costs_no_more_than_its_bound_with_padding_counted() -> None:
+    gate = gathered(Gate(), [10, 10, 10, 10, 10], max_cost=20)
+    assert [len(batch) for batch in gate.batches] == [1, 2, 2, 1]
+
+
+def test_a_request_above_the_bound_goes_alone_instead_of_never() -> None:
+    gate = gathered(Gate(), [50, 2, 2], max_cost=20)
+    assert gate.batches == [[1.0], [50], [2, 2]]
+
+
+def test_the_oldest_request_goes_first_with_those_nearest_in_length() -> None:
+    gate = gathered(Gate(), [9, 1, 8, 2, 10], max_count=3)
+    assert gate.batches == [[1.0], [8, 9, 10], [1, 2]]
+
+
+def test_the_answer_tells_what_call_it_was_part_of() -> None:
+    batcher: Batcher[int, int] = Batcher("test", lambda batch: [0 for _ in batch], max_count=8, deadline_s=5)
+    answers = batcher.ask_together([1, 2, 3])
+    assert {answer.batch_size for answer in answers} == {3}
+    assert len({answer.started_at for answer in answers}) == 1
+    batcher.stop(wait_s=5)
+
+
+def test_an_owner_that_raises_or_miscounts_fails_the_batch_and_goes_on() -> None:
+    def run(batch: Sequence[int]) -> Sequence[int | VoxqueueError]:
+        if batch[0] == 0:
+            raise ZeroDivisionError("zero")
+        return [] if batch[0] == 1 else list(batch)
+
+    batcher = Batcher("test", run, max_count=8, deadline_s=5)
+    for number, words in ((0, "ZeroDivisionError"), (1, "0 results")):
+        result = batcher.ask(number).result
+        assert isinstance(result, EngineFailed)
+        assert words in result.detail
+    assert batcher.ask(7).result == 7
+    batcher.stop(wait_s=5)
+
+
+def test_a_request_waits_no_longer_than_its_deadline_and_is_not_run_afterwards() -> None:
+    gate = Gate()
+    batcher = Batcher("test", gate, max_count=8, deadline_s=0.2)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(batcher.ask, 1.0)
+        assert gate.entered.wait(5)
+        second = pool.submit(batcher.ask, 2.0)
+        assert isinstance(first.result(timeout=5).result, DeadlineExceeded)
+        assert isinstance(second.result(timeout=5).result, DeadlineExceeded)
+        assert batcher.busy_s() > 0.1
+        gate.opened.set()
+    assert batcher.ask(3.0).result == 6.0
+    assert gate.batches == [[1.0], [3.0]]
+    batcher.stop(wait_s=5)
+
+
+def test_stopping_answers_what_waits_and_lets_the_call_in_progress_end() -> None:
+    gate = Gate()
+    batcher = Batcher("test", gate, max_count=8, deadline_s=10)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(batcher.ask, 1.0)
+        assert gate.entered.wait(5)
+        second = pool.submit(batcher.ask, 2.0)
+        while not batcher._waiting:
+            time.sleep(0.001)
+        batcher.stop()
+        assert isinstance(second.result(timeout=1).result, WorkerStopping)
+        assert isinstance(batcher.ask(3.0).result, WorkerStopping)
+        assert not first.done()
+        gate.opened.set()
+        assert first.result(timeout=5).result == 2.0
+
+
+def test_a_request_that_is_no_longer_wanted_is_left_out() -> None:
+    gate = Gate()
+    batcher = Batcher("test", gate, max_count=8, deadline_s=10)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(batcher.ask, 1.0)
+        assert gate.entered.wait(5)
+        unwanted = pool.submit(batcher.ask, 2.0, wanted=lambda: False)
+        wanted = pool.submit(batcher.ask, 3.0)
+        while len(batcher._waiting) < 2:
+            time.sleep(0.001)
+        gate.opened.set()
+        assert first.result().result == 2.0
+        assert wanted.result().result == 6.0
+        assert isinstance(unwanted.result().result, WorkerStopping)
+    assert gate.batches == [[1.0], [3.0]]
+    batcher.stop(wait_s=5)
+
+
+def test_many_threads_each_get_their_own_answer() -> None:
+    batcher: Batcher[int, int] = Batcher("test", lambda batch: [n + 1000 for n in batch], max_count=16, deadline_s=10)
+    with ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(batcher.ask, range(2000)))
+    assert [answer.result for answer in answers] == list(range(1000, 3000))
+    assert max(answer.batch_size for answer in answers) <= 16
+    batcher.stop(wait_s=5)

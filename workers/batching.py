@@ -1,0 +1,188 @@
+"""Gathers the requests of many threads into batches for one owner: an engine, or the ledger.
+
+There is no timer. An idle owner starts at once with what is there; while it is busy, the next batch gathers by itself.
+This room knows neither jobs nor models.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from voxqueue.errors import DeadlineExceeded, EngineFailed, VoxqueueError, WorkerStopping
+
+log = logging.getLogger(__name__)
+
+RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[ResultT]):
+    """A result, or the error that took its place, and how it came about.
+
+    `started_at` and `run_ms` are of the whole call that the request was part of; the clock is `time.monotonic`.
+    """
+
+    result: ResultT | VoxqueueError
+    started_at: float
+    run_ms: float
+    batch_size: int
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting(Generic[RequestT, ResultT]):
+    request: RequestT
+    cost: float
+    wanted: Callable[[], bool]
+    deadline: float
+    answered: "Future[Answer[ResultT]]" = field(default_factory=Future)
+
+
+class Batcher(Generic[RequestT, ResultT]):
+    """One thread that owns something which is best asked for many things at once.
+
+    Args:
+        name: For the thread and for messages.
+        run: Takes a batch, returns one result or error per request in the same order.
+        cost: How much room a request takes up; a batch is as expensive as its longest request times its number.
+        max_count: Most requests in a batch.
+        max_cost: Most cost of a batch. A single request may exceed it and then goes alone.
+        deadline_s: How long a request may take, waiting included.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[Sequence[RequestT]], Sequence[ResultT | VoxqueueError]],
+        *,
+        cost: Callable[[RequestT], float] = lambda _: 1.0,
+        max_count: int,
+        max_cost: float = float("inf"),
+        deadline_s: float,
+    ) -> None:
+        self.name = name
+        self.deadline_s = deadline_s
+        self._run = run
+        self._cost = cost
+        self._max_count = max_count
+        self._max_cost = max_cost
+        self._waiting: list[_Waiting[RequestT, ResultT]] = []
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._busy_since: float | None = None
+        self._thread = threading.Thread(target=self._serve, name=f"batcher-{name}", daemon=True)
+        self._thread.start()
+
+    def ask(self, request: RequestT, *, wanted: Callable[[], bool] = lambda: True) -> Answer[ResultT]:
+        """Wait for the answer to one request. Never raises: what went wrong is the answer's result.
+
+        A request that is no longer `wanted` when its batch is made up is left out.
+        """
+        return self.ask_together([request], wanted=wanted)[0]
+
+    def ask_together(
+        self, requests: Sequence[RequestT], *, wanted: Callable[[], bool] = lambda: True
+    ) -> list[Answer[ResultT]]:
+        """Wait for the answers to several requests, which share a batch as far as its bounds allow."""
+        deadline = time.monotonic() + self.deadline_s
+        asked: list[_Waiting[RequestT, ResultT]] = [
+            _Waiting(request, self._cost(request), wanted, deadline) for request in requests
+        ]
+        with self._changed:
+            if self._stopping:
+                return [_unanswered(WorkerStopping("The worker is shutting down.")) for _ in asked]
+            self._waiting.extend(asked)
+            self._changed.notify()
+        return [self._answer(waiting) for waiting in asked]
+
+    def busy_s(self) -> float:
+        """Seconds that the call in progress has taken so far; 0 when idle."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def stop(self, *, wait_s: float | None = None) -> None:
+        """Answer what waits with `WorkerStopping` and let the call in progress end, for which this waits `wait_s`."""
+        with self._changed:
+            self._stopping = True
+            left, self._waiting = self._waiting, []
+            self._changed.notify()
+        for waiting in left:
+            _give(waiting, _unanswered(WorkerStopping("The worker is shutting down.")))
+        if wait_s is not None:
+            self._thread.join(timeout=wait_s)
+
+    def _answer(self, waiting: _Waiting[RequestT, ResultT]) -> Answer[ResultT]:
+        try:
+            return waiting.answered.result(timeout=max(0.0, waiting.deadline - time.monotonic()))
+        except FutureTimeout:
+            waiting.answered.cancel()
+            return _unanswered(DeadlineExceeded(f"{self.name} gave no answer within {self.deadline_s:g} s."))
+
+    def _serve(self) -> None:
+        while (batch := self._next()) is not None:
+            started = self._busy_since = time.monotonic()
+            results = self._answers([waiting.request for waiting in batch])
+            self._busy_since = None
+            run_ms = (time.monotonic() - started) * 1000
+            for waiting, result in zip(batch, results, strict=True):
+                _give(waiting, Answer(result, started, run_ms, len(batch)))
+
+    def _answers(self, requests: Sequence[RequestT]) -> Sequence[ResultT | VoxqueueError]:
+        """Run the batch; the owner's thread must outlive whatever happens in there."""
+        try:
+            results = self._run(requests)
+        except Exception as error:
+            log.exception("%s failed on a batch of %d", self.name, len(requests))
+            return [EngineFailed(f"{self.name} failed: {type(error).__name__}: {error}"[:500]) for _ in requests]
+        if len(results) != len(requests):
+            detail = f"{self.name} answered {len(requests)} requests with {len(results)} results."
+            return [EngineFailed(detail) for _ in requests]
+        return results
+
+    def _next(self) -> list[_Waiting[RequestT, ResultT]] | None:
+        """Wait for requests and take the next batch from them; None when stopping."""
+        with self._changed:
+            while True:
+                while not self._waiting and not self._stopping:
+                    self._changed.wait()
+                if self._stopping:
+                    return None
+                if batch := self._take():
+                    return batch
+
+    def _take(self) -> list[_Waiting[RequestT, ResultT]]:
+        """The oldest request, and with it those that waste the least: the nearest in length, shortest first."""
+        now = time.monotonic()
+        kept = [one for one in self._waiting if now < one.deadline and not one.answered.cancelled() and one.wanted()]
+        for dropped in set(self._waiting).difference(kept):
+            _give(dropped, _unanswered(WorkerStopping("The request is no longer wanted.")))
+        self._waiting = kept
+        if not kept:
+            return []
+        oldest = kept[0]
+        batch: list[_Waiting[RequestT, ResultT]] = []
+        longest = 0.0
+        for one in sorted(kept, key=lambda one: abs(one.cost - oldest.cost)):  # stable: the oldest comes first
+            padded = max(longest, one.cost) * (len(batch) + 1)
+            if batch and (len(batch) >= self._max_count or padded > self._max_cost):
+                break
+            batch.append(one)
+            longest = max(longest, one.cost)
+        taken = set(batch)
+        self._waiting = [one for one in kept if one not in taken]
+        return sorted(batch, key=lambda one: one.cost)
+
+
+def _unanswered(error: VoxqueueError) -> Answer[ResultT]:
+    return Answer(error, time.monotonic(), 0.0, 0)
+
+
+def _give(waiting: _Waiting[RequestT, ResultT], answer: Answer[ResultT]) -> None:
+    """Answer, unless the one who asked has gone."""
+    if waiting.answered.set_running_or_notify_cancel():
+        waiting.answered.set_result(answer)

@@ -1,0 +1,68 @@
+"""The Celery side of a worker: how it starts, that it takes nothing before it is warm, and how it stops."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from celery import Celery, signals
+
+from voxqueue.queue import celery_config
+from voxqueue.settings import Settings
+from workers import redis_patch
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> Celery:
+    """A Celery application with our configuration and no tasks yet."""
+    redis_patch.apply()
+    app = Celery("voxqueue")
+    app.conf.update(celery_config(settings))
+    return app
+
+
+def serve(
+    app: Celery,
+    *,
+    name: str,
+    queues: Sequence[str],
+    threads: int,
+    warm: Callable[[Callable[[str], None]], None],
+    stop: Callable[[], None],
+) -> int:
+    """Run a worker until it is told to stop; returns its exit code.
+
+    It begins with no queue, visible in Flower but idle. `warm` runs in a thread and gets a function that opens a queue;
+    `stop` is called as soon as the worker is asked to shut down, while tasks are still running.
+    """
+
+    def hold_queues(instance: object, **_: object) -> None:
+        app.amqp.queues.deselect(list(app.amqp.queues.consume_from))
+
+    def begin(sender: object, **_: object) -> None:
+        def open_queue(queue: str) -> None:
+            log.info("taking jobs from %s", queue)
+            sender.call_soon(sender.add_task_queue, queue)  # type: ignore[attr-defined]
+
+        threading.Thread(target=warm, args=(open_queue,), name="warmup", daemon=True).start()
+
+    def shut_down(**_: object) -> None:
+        # The signal is sent from a signal handler: whatever takes a lock must happen on another thread.
+        threading.Thread(target=stop, name="stop", daemon=True).start()
+
+    signals.celeryd_after_setup.connect(hold_queues, weak=False)
+    signals.worker_ready.connect(begin, weak=False)
+    signals.worker_shutting_down.connect(shut_down, weak=False)
+    worker = app.Worker(
+        hostname=name,
+        pool="threads",
+        concurrency=threads,
+        queues=",".join(queues),
+        without_gossip=True,
+        without_mingle=True,
+        task_events=True,
+        loglevel="INFO",
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)

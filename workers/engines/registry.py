@@ -1,0 +1,42 @@
+"""Which engines exist. To add one: a file in ``engines/<stage>/`` and a line here."""
+
+from importlib import import_module
+from typing import Any
+
+from voxqueue.errors import MisconfiguredError
+from voxqueue.settings import Settings
+from voxqueue.stages import Stage
+from workers.engines.base import Engine
+
+# Modules are named, not imported: an engine whose runtime is not installed must not keep the others from loading.
+ENGINES: dict[Stage, dict[str, str]] = {
+    Stage.STT: {
+        "pocketsphinx": "workers.engines.stt.pocketsphinx:PocketsphinxEngine",
+        "fake": "workers.engines.stt.fake:FakeSttEngine",
+    },
+    Stage.LLM: {
+        "echo": "workers.engines.llm.echo:EchoEngine",
+        "fake": "workers.engines.llm.fake:FakeLlmEngine",
+    },
+    Stage.TTS: {
+        "espeak": "workers.engines.tts.espeak:EspeakEngine",
+        "fake": "workers.engines.tts.fake:FakeTtsEngine",
+    },
+}
+
+
+def create_engine(stage: Stage, name: str, settings: Settings) -> Engine[Any, Any]:
+    """Make the engine, not loaded yet.
+
+    Raises:
+        MisconfiguredError: There is no such engine for this stage.
+    """
+    try:
+        module, _, attribute = ENGINES[stage][name].partition(":")
+    except KeyError:
+        known = ", ".join(sorted(ENGINES[stage]))
+        raise MisconfiguredError(
+            f"No {stage} engine is called {name!r}. VOXQUEUE_{stage.upper()}_ENGINES knows: {known}."
+        ) from None
+    engine: Engine[Any, Any] = getattr(import_module(module), attribute)(settings)
+    return engine

@@ -1,0 +1,87 @@
+"""Writes down what becomes of jobs, for all threads of a worker: many moves in one transaction.
+
+Moves are gathered as an engine's requests are: what comes in while a transaction is under way goes into the next one.
+After the commit, the changes are announced.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from sqlalchemy.exc import DBAPIError
+
+from voxqueue.database.session import Sessions, database_errors
+from voxqueue.errors import DatabaseUnavailable, VoxqueueError
+from voxqueue.jobs import lifecycle, repository
+from voxqueue.jobs.changes import Announcer
+from voxqueue.jobs.lifecycle import Move, Moved
+from voxqueue.jobs.repository import ClaimedJob
+from voxqueue.stages import Stage
+from workers.batching import Batcher
+
+log = logging.getLogger(__name__)
+
+_MAX_MOVES = 128
+_DEADLINE_S = 60.0
+
+
+class LedgerError(VoxqueueError):
+    """The database refused one move; nothing of it was written."""
+
+    code = "ledger-error"
+
+
+class Ledger:
+    """The worker's pen. Each method waits until its move is committed, and raises only `VoxqueueError`."""
+
+    def __init__(self, sessions: Sessions, announcer: Announcer) -> None:
+        self._sessions = sessions
+        self._announcer = announcer
+        self._batcher: Batcher[Move, Moved | ClaimedJob | None] = Batcher(
+            "ledger", self._write, max_count=_MAX_MOVES, deadline_s=_DEADLINE_S
+        )
+
+    def claim(self, job_id: UUID, *, worker: str, stages: Iterable[Stage], lease_s: float) -> ClaimedJob | None:
+        """Take a job. None: it is not to be had (taken, finished, not due, or at a stage not served here)."""
+        answer = self._ask(lifecycle.claim(job_id, worker=worker, stages=stages, lease_s=lease_s))
+        return answer if isinstance(answer, ClaimedJob) else None
+
+    def move(self, wanted: Move) -> Moved | None:
+        """Move a job that is held. None: it is held no more."""
+        answer = self._ask(wanted)
+        return answer if isinstance(answer, Moved) else None
+
+    def stop(self) -> None:
+        self._batcher.stop(wait_s=5)
+
+    def _ask(self, wanted: Move) -> Moved | ClaimedJob | None:
+        answer = self._batcher.ask(wanted).result
+        if isinstance(answer, VoxqueueError):
+            raise answer
+        return answer
+
+    def _write(self, moves: Sequence[Move]) -> Sequence[Moved | ClaimedJob | VoxqueueError | None]:
+        try:
+            with database_errors():
+                return self._write_together(moves)
+        except DatabaseUnavailable as error:
+            log.warning("%d moves not written: %s", len(moves), error.__cause__)
+            return [error for _ in moves]
+        except DBAPIError as error:
+            if len(moves) == 1:
+                log.exception("the database refused a move of job %s", moves[0].job_id)
+                return [LedgerError(f"The database refused what was to be written: {error.orig}"[:500])]
+            return [answer for one in moves for answer in self._write([one])]
+
+    def _write_together(self, moves: Sequence[Move]) -> Sequence[Moved | ClaimedJob | VoxqueueError | None]:
+        with self._sessions.begin() as session:
+            made = lifecycle.move(session, moves)
+            taken = [moved.job_id for wanted, moved in zip(moves, made, strict=True) if wanted.claims and moved]
+            claimed = repository.claimed(session, taken) if taken else {}
+        for moved in made:
+            if moved is not None:
+                self._announcer.announce(moved.job_id)
+        return [
+            claimed[moved.job_id] if wanted.claims and moved is not None else moved
+            for wanted, moved in zip(moves, made, strict=True)
+        ]

@@ -1,0 +1,192 @@
+"""What a worker process is made of: a worker runs stages, a courier does the light work that needs no model."""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import redis
+
+from voxqueue.database.session import Sessions, open_engine, open_sessions
+from voxqueue.fleet import Fleet, WorkerReport
+from voxqueue.jobs.changes import Announcer
+from voxqueue.queue import UPKEEP_QUEUE, JobQueue
+from voxqueue.settings import Settings, settings
+from voxqueue.stages import Stage
+from voxqueue.storage import BlobStore, open_store
+from voxqueue.telemetry import set_up_logging
+from workers.celery_app import create_app, serve
+from workers.heartbeat import Beat, FleetBeat, LeaseBeat, Watchdog
+from workers.ledger import Ledger
+from workers.runner import Runner
+from workers.steps import create_steps
+from workers.sweeper import Sweeper
+from workers.tasks import register_jobs, register_upkeep
+from workers.warmup import Warmup
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 15.0  # pause before an engine that could not be warmed is tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What every kind of worker stands on."""
+
+    settings: Settings
+    sessions: Sessions
+    store: BlobStore
+    queue: JobQueue
+    announcer: Announcer
+    fleet: Fleet
+
+    def sweeper(self) -> Beat:
+        jobs = self.settings.jobs
+        sweep = Sweeper(self.sessions, self.store, self.queue, self.announcer, jobs)
+        return Beat("sweeper", jobs.sweep_s, sweep)
+
+
+def run_worker(stages: Sequence[Stage], name: str | None = None) -> int:
+    """Load and warm the engines of these stages, then run jobs until told to stop. Returns the exit code."""
+    ground = _ground()
+    node = _node_name(name or "+".join(stages))
+    return _Worker(ground, stages, node).run()
+
+
+def run_courier(name: str | None = None) -> int:
+    """Do upkeep until told to stop. Returns the exit code."""
+    ground = _ground()
+    node = _node_name(name or "courier")
+    app = create_app(ground.settings)
+    sweeper = ground.sweeper()
+    report = WorkerReport(worker=node, host=socket.gethostname(), pid=os.getpid())
+    beat = Beat("heartbeat", ground.settings.worker.heartbeat_s, FleetBeat(lambda: report, ground.fleet))
+    register_upkeep(app, sweeper.nudge)
+    beat.start()
+    sweeper.start()
+    code = serve(
+        app,
+        name=node,
+        queues=[UPKEEP_QUEUE],
+        threads=1,
+        warm=lambda open_queue: open_queue(UPKEEP_QUEUE),
+        stop=lambda: None,
+    )
+    sweeper.stop()
+    beat.stop()
+    _leave(ground, node)
+    return code
+
+
+class _Worker:
+    """A worker that runs stages, put together."""
+
+    def __init__(self, ground: Ground, stages: Sequence[Stage], node: str) -> None:
+        self._ground = ground
+        self._node = node
+        self._stages = stages
+        self._began = time.monotonic()
+        self._startup_ms: float | None = None
+        config = ground.settings
+        self._fleet_beat = Beat("heartbeat", config.worker.heartbeat_s, FleetBeat(self._report, ground.fleet))
+        self._warmup = Warmup(stages, config, self._fleet_beat.nudge)
+        self._ledger = Ledger(ground.sessions, ground.announcer)
+        self._runner = Runner(
+            worker=node,
+            served=self._warmup.served,
+            steps=create_steps(config, ground.store),
+            ledger=self._ledger,
+            queue=ground.queue,
+            store=ground.store,
+            settings=config.jobs,
+        )
+        lease_s = config.jobs.lease_s
+        watchdog = Watchdog(self._runner, self._warmup, FleetBeat(self._report, ground.fleet))
+        self._beats = [
+            Beat("leases", lease_s / 3, LeaseBeat(self._runner, ground.sessions, lease_s)),
+            Beat("watchdog", 1.0, watchdog),
+            ground.sweeper(),
+        ]
+        self._stopped = threading.Event()
+
+    def run(self) -> int:
+        app = create_app(self._ground.settings)
+        register_jobs(app, self._runner)
+        for beat in (self._fleet_beat, *self._beats):
+            beat.start()
+        batch = max(self._ground.settings.stage(stage).max_batch for stage in self._stages)
+        code = serve(
+            app,
+            name=self._node,
+            queues=[stage.value for stage in self._stages],
+            threads=2 * batch,  # one batch in the engine, one gathering
+            warm=self._warm,
+            stop=self._stop,
+        )
+        self._stopped.set()
+        for beat in (*self._beats, self._fleet_beat):
+            beat.stop()
+        _leave(self._ground, self._node)
+        self._ledger.stop()
+        return code
+
+    def _warm(self, open_queue: Callable[[str], None]) -> None:
+        """Warm every stage before taking any job; go on trying the stages that could not be warmed."""
+        cold = [stage for stage in self._stages if not self._warmup.warm(stage)]
+        self._startup_ms = round((time.monotonic() - self._began) * 1000, 1)
+        self._fleet_beat.nudge()
+        for stage in self._stages:
+            if stage not in cold:
+                open_queue(stage.value)
+        while cold and not self._stopped.wait(_RETRY_S):
+            for stage in list(cold):
+                if self._warmup.warm(stage):
+                    cold.remove(stage)
+                    open_queue(stage.value)
+
+    def _stop(self) -> None:
+        """Finish what runs, hand back the rest; what is not done within the grace period is handed back too."""
+        self._runner.stop()
+        if self._stopped.wait(self._ground.settings.worker.grace_s):
+            return
+        log.warning("grace period over; %d jobs go back to their queue", len(self._runner.held()))
+        self._runner.put_back_all()
+        _leave(self._ground, self._node)
+        os._exit(0)
+
+    def _report(self) -> WorkerReport:
+        return WorkerReport(
+            worker=self._node,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            startup_time_ms=self._startup_ms,
+            stages=self._warmup.snapshot(),
+        )
+
+
+def _ground() -> Ground:
+    config = settings()
+    set_up_logging(config)
+    return Ground(
+        settings=config,
+        sessions=open_sessions(open_engine(config.database)),
+        store=open_store(config),
+        queue=JobQueue(config),
+        announcer=Announcer(config.redis),
+        fleet=Fleet(config.redis, config.worker),
+    )
+
+
+def _node_name(name: str) -> str:
+    """Celery's form, unique for each process: two workers of one name would hide each other in the fleet."""
+    return name if "@" in name else f"{name}-{os.getpid()}@{socket.gethostname()}"
+
+
+def _leave(ground: Ground, node: str) -> None:
+    try:
+        ground.fleet.leave(node)
+    except redis.RedisError as error:
+        log.debug("not taken off the fleet, it will expire: %s", error)

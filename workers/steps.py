@@ -1,0 +1,119 @@
+"""What each stage needs before its engine and does after it: fetching, decoding, encoding, storing.
+
+Runs in a job's own thread, beside the inference of other jobs. A step knows one stage; what comes next is the runner's.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from voxqueue.audio import AudioFormat, decode, encode
+from voxqueue.errors import BlobMissing, StageError
+from voxqueue.jobs.repository import ClaimedJob
+from voxqueue.settings import Settings
+from voxqueue.stages import (
+    LlmRequest,
+    LlmResult,
+    Request,
+    Stage,
+    SttRequest,
+    SttResult,
+    TtsRequest,
+    TtsResult,
+)
+from voxqueue.storage import BlobStore
+
+
+class NoteGone(StageError):
+    """The note's recording is not in the object store any more."""
+
+    code, title = "note-gone", "The recording is gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """A stage's result as it is written down; `key` is the blob that belongs to it; `silence` says why to stop here."""
+
+    result: dict[str, Any]
+    key: str | None = None
+    silence: str | None = None
+
+
+class Step(Protocol):
+    """The two halves of a stage around its engine. Both raise `VoxqueueError` only."""
+
+    def prepare(self, job: ClaimedJob) -> Request:
+        """Gather what the engine needs."""
+
+    def conclude(self, job: ClaimedJob, result: Any) -> Concluded:
+        """Turn the engine's result into what is written down."""
+
+
+class SttStep:
+    """A note's recording in, a transcript out."""
+
+    def __init__(self, settings: Settings, store: BlobStore) -> None:
+        self._limit_s = settings.limits.note_seconds
+        self._store = store
+
+    def prepare(self, job: ClaimedJob) -> Request:
+        assert job.note_key is not None, "intake gives every job that begins with stt a note"
+        try:
+            recording = self._store.get(job.note_key)
+        except BlobMissing as error:
+            raise NoteGone("The recording of this note is no longer stored. Upload it again.") from error
+        # A little longer than the limit: the length that a header promised is not exact.
+        return SttRequest(samples=decode(recording, max_seconds=self._limit_s + 5), language=job.language)
+
+    def conclude(self, job: ClaimedJob, result: SttResult) -> Concluded:
+        silence = None if result.text.strip() else "no speech was heard in the note"
+        return Concluded(result.as_json(), silence=silence)
+
+
+class LlmStep:
+    """What was said or written in, a reply out."""
+
+    def prepare(self, job: ClaimedJob) -> Request:
+        transcript = job.results.get(Stage.STT)
+        heard = SttResult.from_json(transcript) if transcript else None
+        text = heard.text if heard else job.text or ""
+        language = job.language or (heard.language if heard else None)
+        return LlmRequest(text=text, instructions=job.instructions, language=language)
+
+    def conclude(self, job: ClaimedJob, result: LlmResult) -> Concluded:
+        return Concluded(result.as_json(), silence=None if result.text.strip() else "the reply is empty")
+
+
+class TtsStep:
+    """A text in, stored speech out."""
+
+    def __init__(self, store: BlobStore) -> None:
+        self._store = store
+
+    def prepare(self, job: ClaimedJob) -> Request:
+        reply = job.results.get(Stage.LLM)
+        text = LlmResult.from_json(reply).text if reply else job.text or ""
+        transcript = job.results.get(Stage.STT)
+        return TtsRequest(text=text, voice=job.voice, language=job.language or (transcript or {}).get("language"))
+
+    def conclude(self, job: ClaimedJob, result: TtsResult) -> Concluded:
+        audio_format = AudioFormat(job.audio_format)
+        encoded = encode(result.samples, result.sample_rate, audio_format)
+        # The attempt in the key keeps a worker that has lost its lease from overwriting its successor's speech.
+        key = f"speech/{job.id}/{job.attempt}.{audio_format.extension}"
+        blob = self._store.put(key, io.BytesIO(encoded), media_type=audio_format.media_type)
+        description = {
+            "key": key,
+            "format": audio_format.value,
+            "media_type": audio_format.media_type,
+            "seconds": round(result.seconds, 3),
+            "sample_rate": result.sample_rate,
+            "size": blob.size,
+            "sha256": blob.sha256,
+        }
+        return Concluded(description, key=key)
+
+
+def create_steps(settings: Settings, store: BlobStore) -> dict[Stage, Step]:
+    """The step of every stage."""
+    return {Stage.STT: SttStep(settings, store), Stage.LLM: LlmStep(), Stage.TTS: TtsStep(store)}

@@ -1,0 +1,27 @@
+"""The Celery tasks: a stage's hint, and a request for upkeep. What they do stands elsewhere."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from celery import Celery
+
+from voxqueue.queue import UPKEEP_TASK, task_name
+from voxqueue.stages import Stage
+from workers.runner import JobFailed, Runner
+
+
+def register_jobs(app: Celery, runner: Runner) -> None:
+    """One task per stage, so that Flower shows where a job was taken up; each runs the job as far as it can."""
+    for stage in Stage:
+
+        @app.task(name=task_name(stage), throws=(JobFailed,))
+        def run(job_id: str) -> str:
+            return runner.run(UUID(job_id))
+
+
+def register_upkeep(app: Celery, sweep: Callable[[], None]) -> None:
+    """The courier's task: sweep now."""
+
+    @app.task(name=UPKEEP_TASK)
+    def upkeep() -> None:
+        sweep()

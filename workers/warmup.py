@@ -1,0 +1,123 @@
+"""Loads and warms the engines of a worker, and tells how far it is.
+
+Warm means that real inference has run through the production path, at each batch size that will occur. The first engine
+of a stage's list that gets there is used; why the others did not is part of the report.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from voxqueue.errors import EngineUnusable, VoxqueueError
+from voxqueue.fleet import EngineStatus, StageReport
+from voxqueue.settings import Settings
+from voxqueue.stages import Stage
+from workers.batching import Batcher
+from workers.engines.base import Engine
+from workers.engines.registry import create_engine
+from workers.runner import Served
+
+log = logging.getLogger(__name__)
+
+_LOADED = 40  # percent of the way: what is left is warming
+
+
+class Warmup:
+    """The engines of one worker on their way to being warm. `reports` may be read at any time from any thread."""
+
+    def __init__(self, stages: Iterable[Stage], settings: Settings, on_change: Callable[[], None]) -> None:
+        self.reports = {stage: StageReport() for stage in stages}
+        self.served: dict[Stage, Served] = {}
+        self._settings = settings
+        self._on_change = on_change
+        self._lock = threading.Lock()
+
+    def snapshot(self) -> dict[Stage, StageReport]:
+        """The reports as they are now."""
+        with self._lock:
+            return {stage: report.model_copy() for stage, report in self.reports.items()}
+
+    def fail(self, stage: Stage, error: str) -> None:
+        """Take back that a stage is warm."""
+        self._tell(stage, status=EngineStatus.FAILED, progress=0, error=error)
+
+    def warm(self, stage: Stage) -> bool:
+        """Bring one stage to being warm. False: none of its engines can be used now, and the report says why."""
+        passed_over: list[str] = []
+        for name in self._settings.engine_names(stage):
+            try:
+                engine = self._warm_engine(stage, name)
+            except VoxqueueError as error:
+                log.warning("%s engine %s cannot be used: %s", stage, name, error.detail)
+                passed_over.append(f"{stage}: {name} is not used: {error.detail}")
+                self._tell(stage, error=error.detail)
+            else:
+                why = [f"{stage}: {engine.stand_in}"] if engine.stand_in else []
+                self._tell(stage, status=EngineStatus.READY, progress=100, error=None, degraded=passed_over + why)
+                return True
+        nothing = f"No engine of {stage} can be used. " + " ".join(passed_over)
+        self._tell(stage, status=EngineStatus.FAILED, progress=0, error=nothing.strip())
+        return False
+
+    def _warm_engine(self, stage: Stage, name: str) -> Engine[Any, Any]:
+        self._tell(stage, status=EngineStatus.LOADING, progress=5, engine=name)
+        engine = create_engine(stage, name, self._settings)
+        began = time.monotonic()
+        try:
+            engine.load()
+        except VoxqueueError:
+            raise
+        except Exception as error:
+            log.exception("loading %s failed", name)
+            raise EngineUnusable(f"{name} could not be loaded: {type(error).__name__}: {error}"[:500]) from error
+        loaded = time.monotonic()
+        self._tell(
+            stage,
+            status=EngineStatus.WARMING,
+            progress=_LOADED,
+            model=engine.model,
+            device=engine.device,
+            load_time_ms=round((loaded - began) * 1000, 1),
+        )
+        batcher = self._batcher(stage, engine)
+        try:
+            self._infer(stage, engine, batcher)
+        except VoxqueueError:
+            batcher.stop()
+            engine.close()
+            raise
+        self.served[stage] = Served(engine, batcher)
+        self._tell(stage, warmup_time_ms=round((time.monotonic() - loaded) * 1000, 1))
+        return engine
+
+    def _infer(self, stage: Stage, engine: Engine[Any, Any], batcher: Batcher[Any, Any]) -> None:
+        """Real inference at batch 1, 4 and the largest, of the shortest and the longest input."""
+        sizes = sorted({1, min(4, self._max_batch(stage, engine)), self._max_batch(stage, engine)})
+        rounds = [(size, longest) for size in sizes for longest in (False, True)]
+        for done, (size, longest) in enumerate(rounds, start=1):
+            for answer in batcher.ask_together([engine.warmup_request(longest)] * size):
+                if isinstance(answer.result, VoxqueueError):
+                    raise EngineUnusable(f"{engine.name} failed while warming up: {answer.result.detail}")
+            self._tell(stage, progress=_LOADED + (99 - _LOADED) * done // len(rounds))
+
+    def _batcher(self, stage: Stage, engine: Engine[Any, Any]) -> Batcher[Any, Any]:
+        group = self._settings.stage(stage)
+        return Batcher(
+            engine.name,
+            engine.call,
+            cost=engine.cost,
+            max_count=self._max_batch(stage, engine),
+            max_cost=group.max_cost,
+            deadline_s=group.deadline_s,
+        )
+
+    def _max_batch(self, stage: Stage, engine: Engine[Any, Any]) -> int:
+        wanted = self._settings.stage(stage).max_batch
+        return wanted if engine.max_batch is None else min(wanted, engine.max_batch)
+
+    def _tell(self, stage: Stage, **changes: Any) -> None:
+        with self._lock:
+            self.reports[stage] = self.reports[stage].model_copy(update=changes)
+        self._on_change()
