@@ -1,0 +1,261 @@
+"""The whole of Voxqueue on one machine: servers, API, workers and Flower under one supervisor.
+
+``voxqueue up`` runs it in a terminal, the demo and the acceptance tests run it in a folder; it is the same stack. Must
+not import the API or the workers: they are other processes.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx
+
+from voxqueue.database.migrate import upgrade
+from voxqueue.database.session import database_errors
+from voxqueue.embedded.postgres import prepared_postgres
+from voxqueue.embedded.processes import LOOPBACK, Child, Server, await_answer, free_port, hold, port_is_taken
+from voxqueue.embedded.redis import prepared_redis
+from voxqueue.embedded.supervisor import Supervisor
+from voxqueue.errors import MisconfiguredError, Unavailable
+from voxqueue.settings import DatabaseSettings
+
+ALL_STAGES = ("worker", "--stages", "stt,llm,tts")
+_WORKER_GRACE_S = 11.0  # a little more than VOXQUEUE_WORKER_GRACE_S by default
+_SERVERS: tuple[tuple[str, Callable[..., Any], str], ...] = (
+    ("VOXQUEUE_DATABASE_URL", prepared_postgres, "postgres"),
+    ("VOXQUEUE_REDIS_URL", prepared_redis, "redis"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running stack.
+
+    Attributes:
+        api_url: ``http://127.0.0.1:PORT``, without a slash.
+        flower_url: The same for Flower; None without it.
+        env: The environment of every process, with the addresses of all servers.
+        log_path: Where the output of the children goes; None for the terminal.
+    """
+
+    api_url: str
+    flower_url: str | None
+    env: dict[str, str]
+    log_path: Path | None
+    supervisor: Supervisor
+
+    def process(self, name: str) -> int:
+        """The pid of ``postgres``, ``redis``, ``api``, ``worker-1``, ``worker-2``, ..., ``courier`` or ``flower``.
+
+        Raises:
+            KeyError: The stack has no such child.
+        """
+        return self.supervisor.pid(name)
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """What ``GET /api/ready`` says: whether the fleet is ready, and the body; empty while the API is not there."""
+        try:
+            answer = httpx.get(f"{self.api_url}/api/ready", timeout=5, trust_env=False)
+            body = answer.json()
+        except (httpx.TransportError, ValueError):
+            return False, {}
+        return answer.status_code == 200, body if isinstance(body, dict) else {}
+
+    def wait_until_ready(self, timeout_s: float = 60) -> None:
+        """Return once the fleet is ready; `Unavailable`, with the last answer, if that takes too long."""
+        give_up = time.monotonic() + timeout_s
+        body: dict[str, Any] = {}
+        while time.monotonic() < give_up and self.supervisor.alive:
+            ready, body = self.readiness()
+            if ready:
+                return
+            time.sleep(0.1)
+        raise Unavailable(f"Not ready after {timeout_s:g} s: {body or 'the API does not answer'}. Log: {self.log_path}")
+
+
+@contextmanager
+def running_stack(
+    folder: Path,
+    *,
+    port: int | None = None,
+    flower_port: int | None = None,
+    env: Mapping[str, str] | None = None,
+    workers: Sequence[Sequence[str]] = (ALL_STAGES,),
+    ready_s: float | None = 60,
+    durable: bool = True,
+) -> Iterator[Stack]:
+    """Run the stack in ``folder`` without a terminal until the block ends; all output goes to ``stack.log_path``.
+
+    Args:
+        folder: Made if missing; holds all data.
+        port: The API's; None takes a free one.
+        flower_port: None leaves Flower out.
+        env: Variables over our own environment. A server whose address is set there is not started.
+        workers: Arguments of ``voxqueue`` for each worker; they are named worker-1, worker-2 and so on.
+        ready_s: Seconds within which the fleet must be ready; None yields without waiting for that.
+        durable: False lets embedded servers forget what they hold if the machine stops.
+
+    Raises:
+        MisconfiguredError: A port is taken, the folder is in use, or a server is missing or does not start.
+        Unavailable: The fleet was not ready in time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log_path = folder / "stack.log"
+    with log_path.open("a", encoding="utf-8") as out:
+        supervisor = Supervisor(out)
+        ports = (port or free_port(), flower_port)
+        with _run(supervisor, folder, ports, {**os.environ, **(env or {})}, workers, log_path, durable) as stack:
+            if ready_s is not None:
+                stack.wait_until_ready(ready_s)
+            yield stack
+
+
+def run_stack(data: Path, *, port: int = 8000, flower_port: int | None = 5555) -> None:
+    """Run the stack in this terminal until Ctrl-C, SIGTERM or a closed terminal. A second Ctrl-C kills at once.
+
+    Args:
+        data: Made if missing; holds all data, which the next run finds again.
+        port: The API's.
+        flower_port: None leaves Flower out.
+
+    Raises:
+        MisconfiguredError: A port is taken, the folder is in use, or a server is missing or does not start.
+    """
+    supervisor = Supervisor(sys.stdout)
+    began = time.monotonic()
+    with _signals_stop(supervisor), suppress(KeyboardInterrupt):
+        supervisor.say(f"starting; data in {data.resolve()}")
+        with _run(supervisor, data, (port, flower_port), dict(os.environ), (ALL_STAGES,), None, True) as stack:
+            _narrate(stack, began)
+    supervisor.say("stopped")
+
+
+@contextmanager
+def _signals_stop(supervisor: Supervisor) -> Iterator[None]:
+    """The first signal unwinds what we are doing, which stops all in order; the next one kills."""
+    asked = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked or supervisor.stopping:
+            supervisor.kill()
+        else:
+            asked = True
+            raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, on_signal) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _run(
+    supervisor: Supervisor,
+    folder: Path,
+    ports: tuple[int, int | None],
+    env: dict[str, str],
+    workers: Sequence[Sequence[str]],
+    log_path: Path | None,
+    durable: bool,
+) -> Iterator[Stack]:
+    port, flower_port = ports
+    _refuse_taken(port, flower_port)
+    with ExitStack() as held:
+        held.enter_context(hold(folder))
+        servers: list[Server] = []
+        env = {**env, "PYTHONUNBUFFERED": "1"}
+        for variable, prepare, place in _SERVERS:
+            if not env.get(variable):
+                servers.append(held.enter_context(prepare(folder / place, durable=durable)))
+                env[variable] = servers[-1].url
+        if not env.get("VOXQUEUE_S3_BUCKET") and not env.get("VOXQUEUE_STORAGE_DIR"):
+            env["VOXQUEUE_STORAGE_DIR"] = str(folder.resolve() / "blobs")
+        held.callback(_stop, supervisor)  # registered last: sockets and locks go when nobody needs them any more
+        for server in servers:
+            supervisor.start(server.child)
+        for server in servers:
+            await_answer(server, lambda: supervisor.alive)
+        _migrate(env)
+        for child in _children(env, port, flower_port, workers):
+            supervisor.start(child)
+        flower_url = f"http://{LOOPBACK}:{flower_port}" if flower_port else None
+        yield Stack(f"http://{LOOPBACK}:{port}", flower_url, env, log_path, supervisor)
+
+
+def _stop(supervisor: Supervisor) -> None:
+    supervisor.say("stopping")
+    supervisor.stop()
+
+
+def _refuse_taken(port: int, flower_port: int | None) -> None:
+    if port == flower_port:
+        raise MisconfiguredError(f"The API and Flower cannot share port {port}: choose another --flower-port.")
+    for option, number in (("--port", port), ("--flower-port", flower_port)):
+        if number and port_is_taken(number):
+            raise MisconfiguredError(f"Port {number} is taken by another program: choose another with {option}.")
+
+
+def _migrate(env: Mapping[str, str]) -> None:
+    with database_errors():
+        upgrade(DatabaseSettings(url=env["VOXQUEUE_DATABASE_URL"]).require_url())
+
+
+def _children(
+    env: Mapping[str, str], port: int, flower_port: int | None, workers: Sequence[Sequence[str]]
+) -> Iterator[Child]:
+    """Every process but the servers, in the order of their start."""
+    python = (sys.executable, "-m")
+    options = ("--host", LOOPBACK, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3")
+    yield Child("api", (*python, "uvicorn", "--factory", "api.app:create_app", *options), env, grace_s=6)
+    for number, words in enumerate(workers, start=1):
+        yield Child(f"worker-{number}", (*python, "voxqueue", *words), env, grace_s=_WORKER_GRACE_S)
+    yield Child("courier", (*python, "voxqueue", "courier"), env, grace_s=_WORKER_GRACE_S)
+    if flower_port:
+        yield Child("flower", (*python, "voxqueue", "flower", "--port", str(flower_port)), env, grace_s=3)
+
+
+def _narrate(stack: Stack, began: float) -> None:
+    """Say how the fleet comes up, where to look, and every change after that, until a signal ends it."""
+    said, welcomed = "", False
+    while stack.supervisor.alive:
+        ready, body = stack.readiness()
+        words = _in_words(body)
+        if words != said:
+            stack.supervisor.say(words)
+            said = words
+        if ready and not welcomed:
+            stack.supervisor.say(_welcome(stack, time.monotonic() - began))
+            welcomed = True
+        time.sleep(1 if ready else 0.3)
+
+
+def _in_words(body: Mapping[str, Any]) -> str:
+    if not body:
+        return "waiting for the API"
+    services: Mapping[str, Mapping[str, Any]] = body.get("services") or {}
+    stages = (f"{stage} {it.get('status')} ({it.get('engine') or 'no engine'})" for stage, it in services.items())
+    reasons = (f"  degraded: {reason}" for reason in body.get("degraded_reasons") or ())
+    return "\n".join([f"{body.get('state')}: {', '.join(stages)}", *reasons])
+
+
+def _welcome(stack: Stack, seconds: float) -> str:
+    lines = [
+        f"ready after {seconds:.1f} s",
+        f"  API        {stack.api_url}/docs",
+        f"  Readiness  {stack.api_url}/api/ready",
+        f"  Flower     {stack.flower_url}" if stack.flower_url else "",
+        f"  Try        curl -F file=@note.ogg {stack.api_url}/v1/voice-notes",
+        "  Stop       Ctrl-C; the data stays",
+    ]
+    return "\n".join(line for line in lines if line)
