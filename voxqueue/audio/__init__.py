@@ -1,0 +1,11 @@
+"""Recordings: what is in a file, its samples, and samples as a file. All of it bounded in size and time.
+
+It speaks to FFmpeg through PyAV and must know nothing of jobs, HTTP or storage.
+"""
+
+from voxqueue.audio.decode import decode
+from voxqueue.audio.encode import encode
+from voxqueue.audio.formats import AudioFormat
+from voxqueue.audio.probe import Probe, probe
+
+__all__ = ["AudioFormat", "Probe", "decode", "encode", "probe"]
