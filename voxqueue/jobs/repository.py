@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from voxqueue.errors import NotFound
 from voxqueue.jobs.kinds import Kind, Priority
@@ -66,12 +67,15 @@ class StageQueue:
 def add(session: Session, job: Job) -> None:
     """Insert a new job, its note if it has one, and a pending run for each stage of its kind."""
     job.stage = job.kind.stages[0]
-    job.runs = [
-        StageRun(stage=stage, position=position, ready_at=func.now() if position == 0 else None)
+    session.add(job)
+    session.flush()  # tells the time by the database's clock
+    runs = [
+        StageRun(job_id=job.id, stage=stage, position=position, ready_at=None if position else job.created_at)
         for position, stage in enumerate(job.kind.stages)
     ]
-    session.add(job)
+    session.add_all(runs)
     session.flush()
+    set_committed_value(job, "runs", runs)  # as if loaded: nobody need ask the database for what was just sent
 
 
 def get(session: Session, job_id: UUID, *, lock: bool = False) -> Job:
