@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 
 from celery import Celery, signals
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 def create_app(settings: Settings) -> Celery:
     """A Celery application with our configuration and no tasks yet."""
     redis_patch.apply()
+    # Celery warns root about messages that run code when they are unpickled; we accept nothing but JSON.
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser")
     app = Celery("voxqueue")
     app.conf.update(celery_config(settings))
     return app

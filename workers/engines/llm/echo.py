@@ -1,0 +1,27 @@
+"""A reply without a language model: a template that repeats what was said, for trying the way of a note."""
+
+from collections.abc import Sequence
+
+from voxqueue.stages import LlmRequest, LlmResult
+from workers.engines.base import LlmEngine
+
+
+class EchoEngine(LlmEngine):
+    """Repeats the text on one line. It follows no instructions and answers in English whatever the language."""
+
+    name = "echo"
+    stand_in = (
+        "echo is a template without a language model: it repeats what it was told and ignores instructions. "
+        "Use ollama for replies."
+    )
+
+    def load(self) -> None:
+        self.model = "template"
+
+    def run(self, batch: Sequence[LlmRequest]) -> Sequence[LlmResult]:
+        return [LlmResult(text=_reply(request.text)) for request in batch]
+
+
+def _reply(text: str) -> str:
+    said = " ".join(text.split())
+    return f"You said: {said}" if said else "I did not hear any words."
