@@ -180,7 +180,9 @@ def _run(
                 servers.append(held.enter_context(prepare(folder / place, durable=durable)))
                 env[variable] = servers[-1].url
         if not env.get("VOXQUEUE_S3_BUCKET") and not env.get("VOXQUEUE_STORAGE_DIR"):
-            env["VOXQUEUE_STORAGE_DIR"] = str(folder.resolve() / "blobs")
+            blobs = folder.resolve() / "blobs"
+            blobs.mkdir(exist_ok=True)
+            env["VOXQUEUE_STORAGE_DIR"] = str(blobs)
         held.callback(_stop, supervisor)  # registered last: sockets and locks go when nobody needs them any more
         for server in servers:
             supervisor.start(server.child)

@@ -1,0 +1,188 @@
+"""What must hold when workers come, go and die. Fake engines: the jobs are real, the models are not."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psycopg
+import pytest
+import redis
+
+from tests.acceptance.conftest import start
+from tests.recordings import recording, tone
+from voxqueue.client import Client, Job
+from voxqueue.embedded import Stack
+from voxqueue.jobs.kinds import Kind
+
+pytestmark = pytest.mark.acceptance
+
+_WAIT_S = 60
+_FAKE = {
+    "VOXQUEUE_ENGINES": "fake",
+    "VOXQUEUE_FAKE_FIXED_MS": "30",
+    "VOXQUEUE_JOBS_LEASE_S": "3",
+    "VOXQUEUE_JOBS_SWEEP_S": "1",
+    "VOXQUEUE_JOBS_HINT_STALE_S": "3",
+    "VOXQUEUE_JOBS_RETRY_DELAY_S": "0.2",
+}
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with start(_FAKE, workers=[("worker", "--stages", stage) for stage in ("stt", "llm", "tts")]) as stack:
+        yield stack
+
+
+@pytest.fixture
+def note() -> bytes:
+    return recording(tone(2), 16_000, "ogg")
+
+
+def wait_all(client: Client, jobs: list[Job]) -> list[Job]:
+    return [client.wait(job, timeout=_WAIT_S) for job in jobs]
+
+
+def rows(stack: Stack, query: str, *parameters: object) -> list[tuple[object, ...]]:
+    address = stack.env["VOXQUEUE_DATABASE_URL"].replace("postgresql+psycopg", "postgresql")
+    with psycopg.connect(address) as connection:
+        return connection.execute(query.encode(), parameters).fetchall()
+
+
+def assert_nothing_half_done(stack: Stack) -> None:
+    """Every job ended once, with its result there exactly once, and no blob that nobody knows of."""
+    assert rows(stack, "SELECT id, state FROM jobs WHERE state NOT IN ('succeeded', 'failed', 'canceled')") == []
+    assert (
+        rows(
+            stack,
+            "SELECT job_id, stage_runs.stage FROM stage_runs JOIN jobs ON jobs.id = job_id "
+            "WHERE jobs.state = 'succeeded' AND (stage_runs.state <> 'succeeded' OR result IS NULL)",
+        )
+        == []
+    )
+
+
+def test_a_job_travels_across_specialised_workers(stack: Stack, client: Client, note: bytes) -> None:
+    job = client.wait(client.send_note(note), timeout=_WAIT_S)
+    assert [run.state for run in job.stages] == ["succeeded"] * 3
+    assert job.reply is not None
+    assert rows(stack, "SELECT attempt FROM jobs WHERE id = %s", job.id) == [(3,)], "claimed once by each worker"
+
+
+def test_a_stage_that_fails_is_tried_again_and_then_given_up_in_words(stack: Stack, client: Client) -> None:
+    flaky, broken, refused = wait_all(
+        client,
+        [
+            client.send_text(text, kind=Kind.CHAT)
+            for text in ("be !flaky@llm once", "always !fail@llm", "just !refuse@tts")
+        ],
+    )
+    assert flaky.state == "succeeded"
+    assert flaky.stages[0].failures == 1
+    assert broken.state == "failed"
+    assert broken.stages[0].failures == 3
+    assert [run.state for run in broken.stages] == ["failed", "canceled"]
+    assert refused.state == "failed"
+    assert refused.stages[1].failures == 1, "what is refused is not tried again"
+    assert refused.stages[0].state == "succeeded", "what was reached is kept"
+    assert refused.reply is not None
+
+
+def test_a_job_that_crashes_its_batch_takes_nobody_with_it(stack: Stack, client: Client) -> None:
+    texts = [f"innocent number {number}" for number in range(12)]
+    texts.insert(5, "I !crash@llm the batch")
+    with ThreadPoolExecutor(13) as pool:
+        jobs = list(pool.map(lambda text: client.send_text(text, kind=Kind.REPLY), texts))
+    done = wait_all(client, jobs)
+    assert [job.state for job in done].count("succeeded") == 12
+    assert done[5].state == "failed"
+
+
+def test_a_running_job_can_be_canceled(stack: Stack, client: Client) -> None:
+    job = client.send_text("!hang:3@llm please", kind=Kind.CHAT)
+    _until(lambda: client.job(job.id).state == "running")
+    assert client.cancel(job.id).state == "canceled"
+    time.sleep(3.5)
+    job = client.job(job.id)
+    assert job.state == "canceled"
+    assert job.reply is None
+    answer = httpx.post(f"{stack.api_url}/v1/jobs/{job.id}/cancel")
+    assert answer.status_code == 409
+    assert answer.json()["type"] == "urn:voxqueue:problem:job-finished"
+
+
+def test_no_job_is_lost_when_workers_are_killed(stack: Stack, client: Client, note: bytes) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        jobs = list(pool.map(lambda _: client.send_note(note), range(60)))
+    for worker in ("worker-1", "worker-2", "worker-3", "worker-2"):
+        time.sleep(0.3)
+        os.kill(stack.process(worker), signal.SIGKILL)
+        time.sleep(0.7)  # the supervisor starts it anew
+    done = wait_all(client, jobs)
+    assert {job.state for job in done} == {"succeeded"}
+    assert_nothing_half_done(stack)
+
+
+def test_a_worker_that_is_asked_to_stop_hands_its_jobs_back_at_once(stack: Stack, client: Client) -> None:
+    jobs = [client.send_text(f"text {number}", kind=Kind.CHAT) for number in range(40)]
+    began = time.monotonic()
+    pid = stack.process("worker-2")
+    os.kill(pid, signal.SIGTERM)
+    _until(lambda: stack.process("worker-2") != pid)
+    assert time.monotonic() - began < 12, "within the grace period"
+    assert {job.state for job in wait_all(client, jobs)} == {"succeeded"}
+    lost = rows(stack, "SELECT max(lost_leases) FROM jobs WHERE id = ANY(%s::uuid[])", [job.id for job in jobs])
+    assert lost == [(0,)], "handed back, not found lying"
+
+
+def test_a_flushed_redis_costs_time_only(stack: Stack, client: Client, note: bytes) -> None:
+    jobs = [client.send_note(note) for _ in range(20)]
+    redis.Redis.from_url(stack.env["VOXQUEUE_REDIS_URL"]).flushall()
+    jobs += [client.send_note(note) for _ in range(5)]
+    assert {job.state for job in wait_all(client, jobs)} == {"succeeded"}
+    assert_nothing_half_done(stack)
+
+
+def test_a_killed_redis_is_no_outage(stack: Stack, client: Client, note: bytes) -> None:
+    jobs = [client.send_note(note) for _ in range(5)]
+    os.kill(stack.process("redis"), signal.SIGKILL)
+    jobs += [client.send_note(note) for _ in range(5)]
+    assert {job.state for job in wait_all(client, jobs)} == {"succeeded"}
+    stack.wait_until_ready(30)
+
+
+def test_the_fleet_is_never_ready_before_it_is_warm() -> None:
+    slow = {**_FAKE, "VOXQUEUE_FAKE_LOAD_MS": "700"}
+    seen: list[tuple[bool, str, int]] = []
+    with start(slow, ready_s=None) as stack:
+        job: Job | None = None
+        give_up = time.monotonic() + _WAIT_S
+        with Client(stack.api_url) as client, httpx.Client(base_url=stack.api_url) as http:
+            while time.monotonic() < give_up and not (seen and seen[-1][0]):
+                try:
+                    answer = http.get("/api/ready")
+                except httpx.TransportError:
+                    continue
+                report = answer.json()
+                assert (answer.status_code == 200) == report["ready"]
+                seen.append((report["ready"], report["state"], report["progress"]))
+                if job is None:
+                    job = client.send_text("am I early?", kind=Kind.REPLY)
+                if not report["ready"]:
+                    assert client.job(job.id).state == "queued", "a worker took a job before it was warm"
+                time.sleep(0.02)
+            assert job is not None
+            assert client.wait(job, timeout=_WAIT_S).state == "succeeded"
+    progress = [one[2] for one in seen]
+    assert progress == sorted(progress), "never backwards"
+    assert {one[1] for one in seen} >= {"LOADING_MODELS", "READY"}
+
+
+def _until(condition: object, timeout_s: float = 20) -> None:
+    assert callable(condition)
+    give_up = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < give_up, "it did not come about"
+        time.sleep(0.02)
