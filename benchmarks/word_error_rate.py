@@ -9,15 +9,11 @@ Prints a table and writes ``benchmarks/results/word_error_rate.json``, one entry
 
 import argparse
 import json
-import os
-import platform
 import re
 import shlex
 import sys
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +21,14 @@ import jiwer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.report import RESULTS, ROOT, circumstances
 from voxqueue.audio import decode
 from voxqueue.errors import VoxqueueError
 from voxqueue.settings import Settings
 from voxqueue.stages import Stage, SttRequest
 from workers.engines.registry import create_engine
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "word_error_rate.json"
-RUNTIMES = (
-    "voxqueue",
-    "numpy",
-    "av",
-    "jiwer",
-    "pocketsphinx",
-    "faster-whisper",
-    "ctranslate2",
-    "transformers",
-    "torch",
-)
+_FILE = RESULTS / "word_error_rate.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +92,6 @@ def summarise(clips: list[Clip]) -> dict[str, Any]:
     }
 
 
-def circumstances() -> dict[str, Any]:
-    """Machine, versions and command, without which a number says little."""
-    versions = {}
-    for package in RUNTIMES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "benchmarks.word_error_rate", *sys.argv[1:]]),
-        "machine": {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count()},
-        "python": platform.python_version(),
-        "versions": versions,
-    }
-
-
 def show(engine: str, clips: list[Clip], summary: dict[str, Any]) -> None:
     table = Table("clip", "s", "WER", "said", "heard", title=f"Words that {engine} got wrong")
     for clip in clips:
@@ -148,10 +116,11 @@ def main() -> None:
         parser.error(f"the manifest in {options.audio} names no English recording")
     summary = summarise(clips)
     show(options.engine, clips, summary)
-    results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
-    results[options.engine] = {**summary, **circumstances(), "per_clip": [asdict(clip) for clip in clips]}
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    results = json.loads(_FILE.read_text("utf-8")) if _FILE.is_file() else {}
+    command = shlex.join(["python", "-m", "benchmarks.word_error_rate", *sys.argv[1:]])
+    results[options.engine] = {**summary, **circumstances(command), "per_clip": [asdict(clip) for clip in clips]}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    _FILE.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

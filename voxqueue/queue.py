@@ -13,6 +13,7 @@ from kombu import Queue as Channel
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from voxqueue import redis_transport
 from voxqueue.jobs.kinds import Priority
 from voxqueue.jobs.repository import Hint
 from voxqueue.settings import Settings
@@ -32,6 +33,7 @@ def task_name(stage: Stage) -> str:
 
 def celery_config(settings: Settings) -> dict[str, Any]:
     """What producers and workers agree on."""
+    redis_transport.install()
     return {
         "broker_url": settings.redis.require_url(),
         "broker_connection_retry_on_startup": True,

@@ -9,14 +9,12 @@ from celery import Celery, signals
 
 from voxqueue.queue import celery_config
 from voxqueue.settings import Settings
-from workers import redis_patch
 
 log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> Celery:
     """A Celery application with our configuration and no tasks yet."""
-    redis_patch.apply()
     # Celery warns root about messages that run code when they are unpickled; we accept nothing but JSON.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser")
     app = Celery("voxqueue")

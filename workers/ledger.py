@@ -1,21 +1,21 @@
-"""Writes down what becomes of jobs, for all threads of a worker: many moves in one transaction.
+"""Writes down what becomes of jobs, for all threads of a worker: many moves in one statement.
 
-Moves are gathered as an engine's requests are: what comes in while a transaction is under way goes into the next one.
-After the commit, the changes are announced.
+Moves are gathered as an engine's requests are: what comes in while a statement is under way goes into the next one.
+Once they are committed, the changes are announced.
 """
 
 import logging
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from voxqueue.database.session import Sessions, database_errors
+from voxqueue.database.session import database_errors
 from voxqueue.errors import DatabaseUnavailable, VoxqueueError
-from voxqueue.jobs import lifecycle, repository
+from voxqueue.jobs import lifecycle
 from voxqueue.jobs.changes import Announcer
-from voxqueue.jobs.lifecycle import Move, Moved
-from voxqueue.jobs.repository import ClaimedJob
+from voxqueue.jobs.lifecycle import ClaimedJob, Move, Moved
 from voxqueue.stages import Stage
 from workers.batching import Batcher
 
@@ -34,33 +34,33 @@ class LedgerError(VoxqueueError):
 class Ledger:
     """The worker's pen. Each method waits until its move is committed, and raises only `VoxqueueError`."""
 
-    def __init__(self, sessions: Sessions, announcer: Announcer) -> None:
-        self._sessions = sessions
+    def __init__(self, engine: Engine, announcer: Announcer) -> None:
+        # A move is one statement: without a transaction around it, it costs one round trip.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._connection: Connection | None = None  # the batcher's thread keeps its own
         self._announcer = announcer
-        self._batcher: Batcher[Move, Moved | ClaimedJob | None] = Batcher(
+        self._batcher: Batcher[Move, Moved | None] = Batcher(
             "ledger", self._write, max_count=_MAX_MOVES, deadline_s=_DEADLINE_S
         )
 
     def claim(self, job_id: UUID, *, worker: str, stages: Iterable[Stage], lease_s: float) -> ClaimedJob | None:
         """Take a job. None: it is not to be had (taken, finished, not due, or at a stage not served here)."""
-        answer = self._ask(lifecycle.claim(job_id, worker=worker, stages=stages, lease_s=lease_s))
-        return answer if isinstance(answer, ClaimedJob) else None
+        moved = self.move(lifecycle.claim(job_id, worker=worker, stages=stages, lease_s=lease_s))
+        return moved.claimed if moved else None
 
     def move(self, wanted: Move) -> Moved | None:
         """Move a job that is held. None: it is held no more."""
-        answer = self._ask(wanted)
-        return answer if isinstance(answer, Moved) else None
-
-    def stop(self) -> None:
-        self._batcher.stop(wait_s=5)
-
-    def _ask(self, wanted: Move) -> Moved | ClaimedJob | None:
         answer = self._batcher.ask(wanted).result
         if isinstance(answer, VoxqueueError):
             raise answer
         return answer
 
-    def _write(self, moves: Sequence[Move]) -> Sequence[Moved | ClaimedJob | VoxqueueError | None]:
+    def stop(self) -> None:
+        self._batcher.stop(wait_s=5)
+        if self._connection is not None:
+            self._connection.close()
+
+    def _write(self, moves: Sequence[Move]) -> Sequence[Moved | VoxqueueError | None]:
         try:
             with database_errors():
                 return self._write_together(moves)
@@ -73,15 +73,17 @@ class Ledger:
                 return [LedgerError(f"The database refused what was to be written: {error.orig}"[:500])]
             return [answer for one in moves for answer in self._write([one])]
 
-    def _write_together(self, moves: Sequence[Move]) -> Sequence[Moved | ClaimedJob | VoxqueueError | None]:
-        with self._sessions.begin() as session:
-            made = lifecycle.move(session, moves)
-            taken = [moved.job_id for wanted, moved in zip(moves, made, strict=True) if wanted.claims and moved]
-            claimed = repository.claimed(session, taken) if taken else {}
+    def _write_together(self, moves: Sequence[Move]) -> Sequence[Moved | None]:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        try:
+            made = lifecycle.move(self._connection, moves)
+            self._connection.commit()  # for SQLAlchemy's own books; the database has committed
+        except DBAPIError:
+            self._connection.close()
+            self._connection = None
+            raise
         for moved in made:
             if moved is not None:
-                self._announcer.announce(moved.job_id)
-        return [
-            claimed[moved.job_id] if wanted.claims and moved is not None else moved
-            for wanted, moved in zip(moves, made, strict=True)
-        ]
+                self._announcer.announce(moved.job_id, moved.state)
+        return made

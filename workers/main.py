@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import redis
+from sqlalchemy import Engine
 
 from voxqueue.database.session import Sessions, open_engine, open_sessions
 from voxqueue.fleet import Fleet, WorkerReport
@@ -37,6 +38,7 @@ class Ground:
     """What every kind of worker stands on."""
 
     settings: Settings
+    engine: Engine
     sessions: Sessions
     store: BlobStore
     queue: JobQueue
@@ -93,7 +95,7 @@ class _Worker:
         config = ground.settings
         self._fleet_beat = Beat("heartbeat", config.worker.heartbeat_s, FleetBeat(self._report, ground.fleet))
         self._warmup = Warmup(stages, config, self._fleet_beat.nudge)
-        self._ledger = Ledger(ground.sessions, ground.announcer)
+        self._ledger = Ledger(ground.engine, ground.announcer)
         self._runner = Runner(
             worker=node,
             served=self._warmup.served,
@@ -170,9 +172,11 @@ class _Worker:
 def _ground() -> Ground:
     config = settings()
     set_up_logging(config)
+    engine = open_engine(config.database)
     return Ground(
         settings=config,
-        sessions=open_sessions(open_engine(config.database)),
+        engine=engine,
+        sessions=open_sessions(engine),
         store=open_store(config),
         queue=JobQueue(config),
         announcer=Announcer(config.redis),

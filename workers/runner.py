@@ -15,8 +15,8 @@ from uuid import UUID
 
 from voxqueue.errors import DatabaseUnavailable, VoxqueueError, WorkerStopping
 from voxqueue.jobs import lifecycle
-from voxqueue.jobs.lifecycle import Move, Moved, Outcome
-from voxqueue.jobs.repository import ClaimedJob, Hint
+from voxqueue.jobs.lifecycle import ClaimedJob, Move, Moved, Outcome
+from voxqueue.jobs.repository import Hint
 from voxqueue.jobs.states import JobState, RunState
 from voxqueue.queue import JobQueue
 from voxqueue.settings import JobsSettings

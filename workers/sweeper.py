@@ -57,10 +57,10 @@ class Sweeper:
     def _return_lost(self, session: Session) -> list[Hint]:
         """Put jobs whose lease has run out back into their queue, or end those that keep losing it."""
         moves = [_return_or_end(lost) for lost in repository.lost_leases(session, _LIMIT)]
-        made = [moved for moved in lifecycle.move(session, moves) if moved is not None]
+        made = [moved for moved in lifecycle.move(session.connection(), moves) if moved is not None]
         for moved in made:
             log.warning("job %s lost its worker at %s: %s", moved.job_id, moved.stage, moved.state)
-            self._announcer.announce(moved.job_id)
+            self._announcer.announce(moved.job_id, moved.state)
         return [
             Hint(moved.job_id, moved.stage, moved.attempt, moved.priority)
             for moved in made

@@ -30,7 +30,7 @@ def queue_job(sessions: Sessions, kind: Kind = Kind.CHAT) -> UUID:
 
 def move(sessions: Sessions, *moves: Move) -> list[Moved | None]:
     with sessions.begin() as session:
-        return lifecycle.move(session, moves)
+        return lifecycle.move(session.connection(), moves)
 
 
 def claim(sessions: Sessions, job_id: UUID, *, stages: tuple[Stage, ...] = ALL, lease_s: float = 60) -> Moved | None:
@@ -56,7 +56,7 @@ def test_a_job_goes_through_its_stages_and_each_is_written_down(sessions: Sessio
     assert [run.state for run in job.runs] == [RunState.RUNNING, RunState.PENDING]
 
     [moved] = move(sessions, lifecycle.proceed(job_id, 1, (done(Stage.LLM, text="hi"),), Stage.TTS, lease_s=60))
-    assert moved == Moved(job_id, 1, JobState.RUNNING, Stage.TTS, job.priority, is_due=True)
+    assert moved == Moved(job_id, 1, JobState.RUNNING, Stage.TTS, job.priority, is_due=True, claimed=None)
     job = load(sessions, job_id)
     assert [run.state for run in job.runs] == [RunState.SUCCEEDED, RunState.RUNNING]
     assert job.runs[0].result == {"text": "hi"}

@@ -1,18 +1,37 @@
 """Says on a Redis channel that a job has changed, so that whoever waits for it looks now instead of soon.
 
-An announcement is a job's id. It may be lost; those who wait look by themselves now and then.
+An announcement is a job's id and its new state. It may be lost; those who wait look by themselves now and then.
 """
 
 import logging
 import queue
 import threading
+from dataclasses import dataclass
+from typing import Self
 from uuid import UUID
 
 import redis
 
+from voxqueue.jobs.states import JobState
 from voxqueue.settings import RedisSettings
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """That a job has changed, and the state that it is in since."""
+
+    job_id: UUID
+    state: JobState
+
+    def __str__(self) -> str:
+        return f"{self.job_id} {self.state}"
+
+    @classmethod
+    def parse(cls, announcement: str) -> Self:
+        job_id, _, state = announcement.partition(" ")
+        return cls(UUID(job_id), JobState(state))
 
 
 def channel(settings: RedisSettings) -> str:
@@ -26,14 +45,14 @@ class Announcer:
     def __init__(self, settings: RedisSettings) -> None:
         self._redis = redis.Redis.from_url(settings.require_url(), socket_timeout=2, socket_connect_timeout=2)
         self._channel = channel(settings)
-        self._waiting: queue.Queue[UUID | None] = queue.Queue(maxsize=10_000)
+        self._waiting: queue.Queue[Change | None] = queue.Queue(maxsize=10_000)
         self._thread = threading.Thread(target=self._announce, name="announcer", daemon=True)
         self._thread.start()
 
-    def announce(self, job_id: UUID) -> None:
-        """Say that the job has changed. Never blocks and never raises."""
+    def announce(self, job_id: UUID, state: JobState) -> None:
+        """Say that the job is in this state now. Never blocks and never raises."""
         try:
-            self._waiting.put_nowait(job_id)
+            self._waiting.put_nowait(Change(job_id, state))
         except queue.Full:
             log.debug("announcements pile up; dropped one")
 
@@ -45,16 +64,16 @@ class Announcer:
 
     def _announce(self) -> None:
         while True:
-            ids = [self._waiting.get()]
-            while not self._waiting.empty() and len(ids) < 100:
-                ids.append(self._waiting.get())
+            changes = [self._waiting.get()]
+            while not self._waiting.empty() and len(changes) < 100:
+                changes.append(self._waiting.get())
             try:
                 with self._redis.pipeline(transaction=False) as pipeline:
-                    for job_id in ids:
-                        if job_id is not None:
-                            pipeline.publish(self._channel, str(job_id))
+                    for change in changes:
+                        if change is not None:
+                            pipeline.publish(self._channel, str(change))
                     pipeline.execute()
             except redis.RedisError as error:
-                log.debug("%d announcements lost: %s", len(ids), error)
-            if None in ids:
+                log.debug("%d announcements lost: %s", len(changes), error)
+            if None in changes:
                 return

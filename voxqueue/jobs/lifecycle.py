@@ -7,14 +7,13 @@ database's.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
-from voxqueue.jobs.kinds import Priority
+from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.states import TRANSITIONS, JobState, RunState
 from voxqueue.stages import Stage
 
@@ -58,6 +57,24 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """What a worker needs to know of a job that it has claimed. `results` has those of the stages already committed."""
+
+    id: UUID
+    attempt: int
+    kind: Kind
+    stage: Stage
+    note_key: str | None
+    text: str | None
+    language: str | None
+    instructions: str | None
+    voice: str | None
+    audio_format: str
+    results: dict[Stage, dict[str, Any]]
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """A move that came about: the job as it stands now. `is_due`: not one that waits for a later time."""
 
@@ -67,6 +84,7 @@ class Moved:
     stage: Stage
     priority: Priority
     is_due: bool
+    claimed: ClaimedJob | None
 
 
 def claim(job_id: UUID, *, worker: str, stages: Iterable[Stage], lease_s: float) -> Move:
@@ -173,15 +191,17 @@ def cancel(job_id: UUID) -> Move:
     return Move(job_id=job_id, to=JobState.CANCELED, origins=(JobState.QUEUED, JobState.RUNNING))
 
 
-# The rows are locked in the order of their ids, so that two workers that speak of the same jobs cannot deadlock.
-_MOVE_JOBS = text("""
-    WITH moves AS MATERIALIZED (
-        SELECT * FROM jsonb_to_recordset(CAST(:moves AS jsonb)) AS m(
-            job_id uuid, "to" text, origins jsonb, attempt int, stage text, claims boolean, served jsonb, worker text,
-            lease_s float8, due_in_s float8, lost boolean, error jsonb)
-    ), locked AS MATERIALIZED (
-        SELECT id FROM jobs WHERE id IN (SELECT job_id FROM moves) ORDER BY id FOR UPDATE
-    )
+# One statement, so that a move costs one round trip and cannot be half made. The rows are locked in the order of their
+# ids: two workers that speak of the same jobs cannot deadlock. The ids are given beside the moves because only of an
+# array does the planner know that it is short.
+_MOVE = """
+WITH moves AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%(moves)s::jsonb) AS m(
+        job_id uuid, "to" text, origins jsonb, attempt int, stage text, outcomes jsonb, claims boolean, served jsonb,
+        worker text, lease_s float8, due_in_s float8, lost boolean, error jsonb)
+), locked AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR UPDATE
+), moved AS (
     UPDATE jobs SET
         state = m."to",
         attempt = jobs.attempt + m.claims::int,
@@ -196,14 +216,20 @@ _MOVE_JOBS = text("""
         error = m.error
     FROM moves m JOIN locked ON locked.id = m.job_id
     WHERE jobs.id = m.job_id
+        AND jobs.id = ANY(%(ids)s::uuid[])
         AND m.origins ? jobs.state
         AND (m.attempt IS NULL OR jobs.attempt = m.attempt)
         AND (m.served IS NULL OR (m.served ? jobs.stage AND jobs.due_at <= now()))
         AND (NOT m.lost OR jobs.lease_until < now())
-    RETURNING jobs.id, jobs.attempt, jobs.state, jobs.stage, jobs.priority, jobs.due_at <= now() AS is_due
-""")
-
-_MOVE_RUNS = text("""
+    RETURNING jobs.*, m.claims, m.outcomes
+), outcomes AS (
+    SELECT moved.id AS job_id, o.*
+    FROM moved CROSS JOIN LATERAL jsonb_to_recordset(moved.outcomes) AS o(
+        stage text, state text, engine text, model text, result jsonb, reason text, run_ms float8,
+        started_ms_ago float8, batch_size int, failed_try boolean)
+    UNION ALL  -- which stage a claim is for is known only now
+    SELECT id, stage, 'running', NULL, NULL, NULL, NULL, NULL, NULL, NULL, false FROM moved WHERE claims
+), ended AS (
     UPDATE stage_runs SET
         state = o.state,
         failures = stage_runs.failures + o.failed_try::int,
@@ -220,23 +246,30 @@ _MOVE_RUNS = text("""
                      WHEN o.state = 'pending' THEN NULL
                      ELSE stage_runs.started_at END,
         finished_at = CASE WHEN o.state IN ('succeeded', 'failed', 'skipped') THEN now() END
-    FROM jsonb_to_recordset(CAST(:outcomes AS jsonb)) AS o(
-        job_id uuid, stage text, state text, engine text, model text, result jsonb, reason text, run_ms float8,
-        started_ms_ago float8, batch_size int, failed_try boolean)
-    WHERE stage_runs.job_id = o.job_id AND stage_runs.stage = o.stage
-""")
-
-_CLOSE_RUNS = text("""
+    FROM outcomes o
+    WHERE stage_runs.job_id = ANY(%(ids)s::uuid[]) AND stage_runs.job_id = o.job_id AND stage_runs.stage = o.stage
+), closed AS (  -- what an ended job will not come to any more
     UPDATE stage_runs SET state = 'canceled', finished_at = now()
-    WHERE job_id = ANY(:ids) AND state IN ('pending', 'running')
-""")
+    FROM moved
+    WHERE stage_runs.job_id = ANY(%(ids)s::uuid[]) AND stage_runs.job_id = moved.id
+        AND moved.state IN ('failed', 'canceled') AND stage_runs.state IN ('pending', 'running')
+        AND NOT EXISTS (SELECT FROM outcomes o WHERE o.job_id = moved.id AND o.stage = stage_runs.stage)
+)
+SELECT moved.id, moved.attempt, moved.state, moved.stage, moved.priority, moved.due_at <= now(), moved.claims,
+    moved.kind, notes.key, moved.text, moved.language, moved.instructions, moved.voice, moved.audio_format,
+    CASE WHEN moved.claims THEN (
+        SELECT jsonb_object_agg(stage, result) FROM stage_runs WHERE job_id = moved.id AND state = 'succeeded') END,
+    CASE WHEN moved.claims THEN (
+        SELECT failures FROM stage_runs WHERE job_id = moved.id AND stage = moved.stage) END
+FROM moved LEFT JOIN notes ON notes.id = moved.note_id AND moved.claims
+"""
 
 
-def move(session: Session, moves: Sequence[Move]) -> list[Moved | None]:
+def move(connection: Connection, moves: Sequence[Move]) -> list[Moved | None]:
     """Make the moves that may be made, and say of each what came of it: the job as it stands now, or None.
 
     None means that the job is not (any more) in a state, at a stage or under a claim that allows the move. The caller
-    commits. Cost: two or three statements, however many the moves.
+    commits. Cost: one statement, however many the moves.
     """
     answers: list[Moved | None] = [None] * len(moves)
     waiting = list(range(len(moves)))
@@ -244,35 +277,45 @@ def move(session: Session, moves: Sequence[Move]) -> list[Moved | None]:
         # A job moves at most once per statement; a second move of the same job sees what the first has made of it.
         first = {moves[index].job_id: index for index in reversed(waiting)}
         now = sorted(first.values())
-        for index, moved in zip(now, _move_once(session, [moves[index] for index in now]), strict=True):
-            answers[index] = moved
+        made = _move_once(connection, [moves[index] for index in now])
+        for index in now:
+            answers[index] = made.get(moves[index].job_id)
         waiting = [index for index in waiting if first[moves[index].job_id] != index]
     return answers
 
 
-def _move_once(session: Session, moves: Sequence[Move]) -> list[Moved | None]:
+def _move_once(connection: Connection, moves: Sequence[Move]) -> dict[UUID, Moved]:
     for wanted in moves:
         for origin in wanted.origins:
             assert wanted.to in TRANSITIONS[origin], f"{origin} -> {wanted.to} is no move"
-    rows = session.execute(_MOVE_JOBS, {"moves": json.dumps([asdict(wanted) for wanted in moves], default=str)})
-    made = {
-        row.id: Moved(row.id, row.attempt, JobState(row.state), Stage(row.stage), Priority(row.priority), row.is_due)
-        for row in rows
-    }
-    outcomes = [
-        {"job_id": str(wanted.job_id), **asdict(outcome)}
-        for wanted in moves
-        if wanted.job_id in made
-        for outcome in _outcomes(wanted, made[wanted.job_id])
-    ]
-    if outcomes:
-        session.execute(_MOVE_RUNS, {"outcomes": json.dumps(outcomes)})
-    ended = [moved.job_id for moved in made.values() if moved.state in (JobState.FAILED, JobState.CANCELED)]
-    if ended:
-        session.execute(_CLOSE_RUNS, {"ids": ended})
-    return [made.get(wanted.job_id) for wanted in moves]
+    parameters = {"moves": json.dumps(moves, default=_as_json), "ids": [wanted.job_id for wanted in moves]}
+    rows = connection.exec_driver_sql(_MOVE, parameters)
+    return {moved.job_id: moved for moved in map(_moved, rows)}
 
 
-def _outcomes(wanted: Move, moved: Moved) -> tuple[Outcome, ...]:
-    """The runs that change with a job; a claim learns only from the database which stage it is for."""
-    return (Outcome(stage=moved.stage, state=RunState.RUNNING),) if wanted.claims else wanted.outcomes
+def _moved(row: Any) -> Moved:
+    job_id, attempt, state, stage, priority, is_due, claims, kind, *wishes, results, failures = row
+    claimed = None
+    if claims:
+        key, words, language, instructions, voice, audio_format = wishes
+        claimed = ClaimedJob(
+            id=job_id,
+            attempt=attempt,
+            kind=Kind(kind),
+            stage=Stage(stage),
+            note_key=key,
+            text=words,
+            language=language,
+            instructions=instructions,
+            voice=voice,
+            audio_format=audio_format,
+            results={Stage(name): result for name, result in (results or {}).items()},
+            failures=failures,
+        )
+    return Moved(job_id, attempt, JobState(state), Stage(stage), Priority(priority), is_due, claimed)
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, Move | Outcome):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return str(value)

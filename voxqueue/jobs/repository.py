@@ -5,34 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import Connection, Table, delete, func, inspect, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm.attributes import instance_dict, set_committed_value
 
+from voxqueue.database.base import Base
 from voxqueue.errors import NotFound
 from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.models import DoomedBlob, Job, Note, StageRun
 from voxqueue.jobs.states import OPEN_STATES, JobState, RunState
 from voxqueue.stages import Stage
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedJob:
-    """What a worker needs to know of a job that it holds. `results` has those of the stages already committed."""
-
-    id: UUID
-    attempt: int
-    kind: Kind
-    stage: Stage
-    note_key: str | None
-    text: str | None
-    language: str | None
-    instructions: str | None
-    voice: str | None
-    audio_format: str
-    results: dict[Stage, dict[str, Any]]
-    failures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +48,55 @@ class StageQueue:
 
 
 def add(session: Session, job: Job) -> None:
-    """Insert a new job, its note if it has one, and a pending run for each stage of its kind."""
+    """Insert a new job, its note if it has one, and a pending run for each stage of its kind.
+
+    Plain inserts, since the ORM's would double the time of a submission; the objects are filled in, but belong to no
+    session.
+    """
+    connection = session.connection()
+    if job.note is not None:
+        job.note_id = _insert(connection, job.note).id
     job.stage = job.kind.stages[0]
-    session.add(job)
-    session.flush()  # tells the time by the database's clock
-    runs = [
-        StageRun(job_id=job.id, stage=stage, position=position, ready_at=None if position else job.created_at)
+    _insert(connection, job)
+    job.runs = [
+        StageRun(
+            job_id=job.id,
+            stage=stage,
+            position=position,
+            state=RunState.PENDING,
+            failures=0,
+            ready_at=None if position else job.created_at,
+        )
         for position, stage in enumerate(job.kind.stages)
     ]
-    session.add_all(runs)
-    session.flush()
-    set_committed_value(job, "runs", runs)  # as if loaded: nobody need ask the database for what was just sent
+    runs = StageRun.__table__
+    assert isinstance(runs, Table)
+    connection.execute(insert(runs), [_values(run) for run in job.runs])
+
+
+def _insert(connection: Connection, row: Base) -> Any:
+    """Insert one object and fill in what the database and the defaults have added."""
+    table = row.__table__
+    assert isinstance(table, Table)
+    inserted = connection.execute(insert(table).returning(*table.columns), _values(row)).one()
+    for attribute, value in zip(inspect(type(row)).column_attrs, inserted, strict=True):
+        set_committed_value(row, attribute.key, value)
+    return inserted
+
+
+def _values(row: Base) -> dict[str, Any]:
+    """What has been set on an object, by column."""
+    known = instance_dict(row)
+    attributes = inspect(type(row)).column_attrs
+    return {attribute.columns[0].name: known[attribute.key] for attribute in attributes if attribute.key in known}
 
 
 def get(session: Session, job_id: UUID, *, lock: bool = False) -> Job:
     """One job with its note and runs; locked, nobody moves it until the commit. Raises `NotFound`."""
-    job = session.get(Job, job_id, with_for_update={"of": Job} if lock else None)
+    if lock:
+        job = session.get(Job, job_id, with_for_update={"of": Job})
+    else:
+        job = session.get(Job, job_id, options=[joinedload(Job.runs)])  # all in one query
     if job is None:
         raise NotFound(f"There is no job {job_id}.")
     return job
@@ -130,32 +146,6 @@ def doomed(session: Session, limit: int) -> Sequence[str]:
 def forget_doomed(session: Session, keys: Sequence[str]) -> None:
     """The store has removed these."""
     session.execute(delete(DoomedBlob).where(DoomedBlob.key.in_(keys)))
-
-
-def claimed(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, ClaimedJob]:
-    """What a worker needs to know of jobs that it has just claimed. One round trip, however many."""
-    committed = (
-        select(func.coalesce(func.jsonb_object_agg(StageRun.stage, StageRun.result), text("'{}'::jsonb")))
-        .where(StageRun.job_id == Job.id, StageRun.state == RunState.SUCCEEDED)
-        .scalar_subquery()
-    )
-    failures = select(StageRun.failures).where(StageRun.job_id == Job.id, StageRun.stage == Job.stage).scalar_subquery()
-    columns = (
-        Job.id,
-        Job.attempt,
-        Job.kind,
-        Job.stage,
-        Note.key,
-        Job.text,
-        Job.language,
-        Job.instructions,
-        Job.voice,
-        Job.audio_format,
-        committed,
-        failures,
-    )
-    rows = session.execute(select(*columns).outerjoin(Note, Note.id == Job.note_id).where(Job.id.in_(job_ids)))
-    return {row[0]: ClaimedJob(*row) for row in rows}
 
 
 _RENEW = text("""

@@ -1,0 +1,59 @@
+# Everything sets itself up: Python 3.11 and make are all that a machine needs.
+#
+# What the set-up says goes to standard error, so that `make -s demo JSON=1 | jq` sees nothing but JSON.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python -m voxqueue
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo up test check bench clean
+.SILENT:
+
+help:
+	awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/dev ## Install everything for working on it into .venv
+
+demo: $(VENV)/embedded ## One voice note through the whole stack, then stop. NOTE=recording.ogg JSON=1
+	exec $(RUN) demo $${NOTE:+--note "$$NOTE"} $${JSON:+--json}
+
+up: $(VENV)/embedded ## The whole stack in this terminal until Ctrl-C. ARGS="--port 8001"
+	exec $(RUN) up $(ARGS)
+
+test: $(VENV)/dev ## All tests. ARGS="-k name"
+	$(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
+
+check: $(VENV)/dev ## Lint, format, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/dev ## Measure throughput and latency. ARGS="--help"
+	exec $(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove .venv and all caches; the data of `make up` in .voxqueue stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says what has been installed; the versions are those of constraints.txt.
+INSTALL = $(BIN)/python -m pip --disable-pip-version-check -qq install -c constraints.txt -e
+
+$(VENV)/embedded: pyproject.toml constraints.txt | $(BIN)/python
+	echo "Installing Voxqueue into $(VENV), which takes a minute" >&2
+	$(INSTALL) '.[embedded]' >&2
+	touch $@
+
+$(VENV)/dev: pyproject.toml constraints.txt | $(BIN)/python
+	echo "Installing Voxqueue and its tools into $(VENV), which takes a minute" >&2
+	$(INSTALL) '.[embedded,s3,dev]' >&2
+	touch $@ $(VENV)/embedded
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Voxqueue needs Python 3.11 or newer, and $(PYTHON) is not: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) >&2 || { rm -rf $(VENV); \
+	  echo "Python cannot make virtual environments here; on Debian, apt-get install python3-venv" >&2; exit 1; }

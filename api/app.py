@@ -1,0 +1,69 @@
+"""The application: which routes there are, what they share, and how errors and limits apply to all of them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from api import description
+from api.body_limit import BodyLimit
+from api.problems import handle_errors
+from api.routes import jobs, readiness, results, texts, voice_notes
+from api.services import open_services
+from voxqueue import __version__
+from voxqueue.settings import LimitsSettings, Settings
+from voxqueue.settings import settings as process_settings
+
+_UTF8_BYTES = 4  # most bytes of one character
+_JSON_BYTES = 12  # most bytes of one character in JSON: an escaped surrogate pair
+_FRAME_BYTES = 32_768  # for names, boundaries and the short fields
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The app for these settings, by default those of the environment: ``uvicorn --factory api.app:create_app``.
+
+    Nothing is opened before the server starts it.
+    """
+    settings = settings or process_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services(settings) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="Voxqueue",
+        version=__version__,
+        description=description.DESCRIPTION,
+        openapi_tags=description.TAGS,
+        lifespan=lifespan,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+        form_limits={"max_files": 4, "max_fields": 32, "max_part_size": _part_size(settings.limits)},
+    )
+    app.add_middleware(BodyLimit, limits=_body_limits(settings.limits))
+    handle_errors(app)
+    for room in (voice_notes, texts, jobs, results, readiness):
+        app.include_router(room.router)
+    description.complete(app)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _part_size(limits: LimitsSettings) -> int:
+    """Bytes that a form field other than the file may have: what fits but is too long is refused in better words."""
+    return _UTF8_BYTES * max(limits.instructions_chars, limits.metadata_bytes) + 1024
+
+
+def _body_limits(limits: LimitsSettings) -> dict[str, int]:
+    """Most bytes of a request's body, by path."""
+    options = limits.instructions_chars + limits.metadata_bytes
+    return {
+        voice_notes.PATH: limits.upload_bytes + _UTF8_BYTES * options + _FRAME_BYTES,
+        texts.PATH: _JSON_BYTES * (limits.text_chars + options) + _FRAME_BYTES,
+    }

@@ -1,0 +1,95 @@
+"""What routes ask for. Coroutines where nothing blocks: FastAPI would send a plain function through a thread."""
+
+import re
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Header, Path, Request
+from starlette.datastructures import UploadFile
+
+from api.services import Services
+from voxqueue.errors import InvalidRequest, NotFound, WrongMediaType
+from voxqueue.jobs import repository
+from voxqueue.jobs.states import OPEN_STATES
+
+_WAIT = re.compile(r"""\s*wait\s*=\s*("?)(\d{1,9})\1\s*(;.*)?""", re.IGNORECASE | re.ASCII)
+
+
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Use = Annotated[Services, Depends(_services)]
+
+
+async def _job_id(job_id: Annotated[str, Path(description="The job's id")]) -> UUID:
+    try:
+        found = UUID(job_id)
+    except ValueError:
+        found = None
+    if found is None or str(found) != job_id.lower():  # UUID() also reads braces, prefixes and missing dashes
+        raise NotFound(f"There is no job {job_id[:50]}.")
+    return found
+
+
+JobId = Annotated[UUID, Depends(_job_id)]
+
+
+def wait_preference(prefer: list[str]) -> int | None:
+    """The seconds of the first ``wait`` in the Prefer headers (RFC 7240); None without one that makes sense."""
+    for preference in ",".join(prefer).split(","):
+        if match := _WAIT.fullmatch(preference):
+            return int(match[2])
+    return None
+
+
+async def _waited(
+    request: Request,
+    job_id: JobId,
+    services: Use,
+    prefer: Annotated[
+        list[str] | None,
+        Header(description="`wait=N` answers when the job has finished, at the latest after N seconds"),
+    ] = None,
+) -> int | None:
+    """Wait as long as the caller prefers; the seconds that were granted, or None if none were asked for."""
+    wanted = wait_preference(prefer or [])
+    if wanted is None:
+        return None
+    seconds = min(wanted, services.settings.limits.wait_seconds)
+
+    def is_over() -> bool:
+        with services.transaction() as session:
+            return repository.state_of(session, job_id) not in OPEN_STATES
+
+    await services.watch.wait(job_id, seconds=seconds, is_over=is_over, has_left=request.is_disconnected)
+    return seconds
+
+
+Waited = Annotated[int | None, Depends(_waited)]
+
+
+async def takes_json(request: Request) -> None:
+    """Refuse any other body. Raises `WrongMediaType`."""
+    _expect(request, "application/json")
+
+
+async def takes_form(request: Request) -> None:
+    """Refuse any other body, and fields that come twice, of which the framework would drop one in silence.
+
+    Raises `WrongMediaType` or `InvalidRequest`.
+    """
+    _expect(request, "multipart/form-data")
+    form = await request.form()  # parsed before, and remembered
+    faults = [(name, "is given more than once") for name in form if len(form.getlist(name)) > 1]
+    if "file" in form and not isinstance(form["file"], UploadFile):
+        faults.append(("file", "must be a file; give the part a file name"))
+    if faults:
+        raise InvalidRequest.of(*faults)
+
+
+def _expect(request: Request, media_type: str) -> None:
+    sent = request.headers.get("content-type", "")
+    if sent.partition(";")[0].strip().lower() != media_type:
+        raise WrongMediaType(f"The body must be {media_type}.")

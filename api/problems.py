@@ -1,0 +1,121 @@
+"""Errors as problem documents (RFC 9457). The only room that knows how an error looks on the wire."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from voxqueue.errors import BodyTooLarge, InvalidRequest, NotFound, VoxqueueError
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+_ECHO_CHARS = 50  # of what a caller sent, in a message about it
+_OUR_FAULT = "It is not your request's fault, and it has been logged."
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Make every error of this app a problem document."""
+    app.add_exception_handler(VoxqueueError, _voxqueue_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected_error)
+
+
+def problem(error: VoxqueueError, path: str, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer to a request that met this error."""
+    members = {**error.as_problem(), "status": error.status, "instance": path}
+    retry_after = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
+    return _json(error.status, members, {**retry_after, **(headers or {})})
+
+
+def refusal(status: int, detail: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer where HTTP's own words for a status say it all."""
+    phrase = HTTPStatus(status).phrase
+    code = phrase.lower().replace(" ", "-")
+    members = {"type": f"urn:voxqueue:problem:{code}", "title": phrase, "detail": detail}
+    return _json(status, {**members, "status": status, "instance": path}, headers)
+
+
+def _json(status: int, members: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    # ASCII, since what a caller sent may be quoted here and need not be text that UTF-8 can express.
+    return Response(json.dumps(members), status, headers, MEDIA_TYPE)
+
+
+async def _voxqueue_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, VoxqueueError)
+    if error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
+        return problem(error, request.url.path)
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _our_fault(request, error.type, error.title)
+
+
+async def _unexpected_error(request: Request, _error: Exception) -> Response:
+    """Not logged here: the framework raises the error again after this answer, and the server logs its traceback."""
+    return _our_fault(request, VoxqueueError("").type, VoxqueueError.title)
+
+
+def _our_fault(request: Request, type_: str, title: str) -> Response:
+    members = {"type": type_, "title": title, "detail": _OUR_FAULT, "status": 500, "instance": request.url.path}
+    return _json(500, members)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What the framework itself refuses."""
+    assert isinstance(error, HTTPException)
+    method, path = request.method, request.url.path
+    match error.status_code:
+        case 400:  # the framework says so only of bodies that it cannot parse
+            return problem(InvalidRequest.of(("body", f"cannot be read: {error.detail}")), path)
+        case 404:
+            return problem(NotFound(f"There is nothing at {path[:_ECHO_CHARS]}."), path)
+        case 405:
+            detail = f"{method} is not possible here; possible is {(error.headers or {}).get('Allow', 'nothing')}."
+        case 413:
+            return problem(BodyTooLarge(error.detail), path)
+        case _:
+            detail = error.detail
+    return refusal(error.status_code, detail, path, error.headers)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return problem(InvalidRequest.of(*map(_fault, error.errors())), request.url.path)
+
+
+def _fault(error: Mapping[str, Any]) -> tuple[str, str]:
+    """The field and, in our own words where pydantic's are for programmers, what is wrong with it."""
+    context: Mapping[str, Any] = error.get("ctx") or {}
+    place: Sequence[Any] = error["loc"][1:]  # the first says where the field stands: body, query, path or header
+    field = ".".join(str(part)[:_ECHO_CHARS] for part in place) or str(error["loc"][0])
+    match error["type"]:
+        case "missing":
+            return field, "is required"
+        case "extra_forbidden":
+            return field, "is not a field that we know"
+        case "json_invalid":
+            return "body", f"is not JSON: {context['error']}, at character {place[0]}"
+        case "model_attributes_type" | "dict_type":
+            return field, "must be a JSON object"
+        case "string_type":
+            return field, "must be a text"
+        case "string_unicode":
+            return field, "holds characters that are not valid Unicode"
+        case "enum" | "literal_error":
+            return field, f"{_quoted(error['input'])} is not {context['expected']}"
+        case "value_error":
+            return field, str(context["error"])
+        case _:
+            return field, str(error["msg"])
+
+
+def _quoted(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _ECHO_CHARS else f"{text[:_ECHO_CHARS]}…"

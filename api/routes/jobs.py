@@ -1,0 +1,82 @@
+"""Shows, lists, cancels and deletes jobs."""
+
+import base64
+import binascii
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from api.answers import as_json, shown
+from api.dependencies import JobId, Use, Waited
+from api.schemas.jobs import JOBS_PATH, JobPage, JobView
+from api.schemas.problems import problems
+from voxqueue.errors import InvalidRequest, JobFinished
+from voxqueue.jobs import lifecycle, repository
+from voxqueue.jobs.kinds import Kind
+from voxqueue.jobs.states import JobState
+
+router = APIRouter(prefix=JOBS_PATH, tags=["jobs"])
+
+
+@router.get("/{job_id}", response_model=JobView, responses=problems(404, 503), summary="Show a job")
+def show_job(job_id: JobId, services: Use, waited: Waited) -> Response:
+    """Where the job stands and what it has brought so far. `Prefer: wait=N` waits for it to finish."""
+    with services.transaction() as session:
+        job = repository.get(session, job_id)
+    return shown(job, {} if waited is None else {"Preference-Applied": f"wait={waited}"})
+
+
+@router.get("", response_model=JobPage, responses=problems(422, 503), summary="List jobs")
+def list_jobs(
+    services: Use,
+    limit: Annotated[int, Query(ge=1, le=100, description="Most jobs on the page")] = 20,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+    state: Annotated[JobState | None, Query(description="Only jobs in this state")] = None,
+    kind: Annotated[Kind | None, Query(description="Only jobs of this kind")] = None,
+) -> Response:
+    """Jobs from the newest on, page by page."""
+    after = None if cursor is None else _read_cursor(cursor)
+    with services.transaction() as session:
+        found = repository.page(session, limit=limit + 1, after=after, state=state, kind=kind)
+    jobs = found[:limit]
+    more = len(found) > limit
+    return as_json(JobPage(jobs=[JobView.of(job) for job in jobs], next_cursor=_cursor(jobs[-1].id) if more else None))
+
+
+@router.post("/{job_id}/cancel", response_model=JobView, responses=problems(404, 409, 503), summary="Cancel a job")
+def cancel_job(job_id: JobId, services: Use) -> Response:
+    """End a job that has not finished. What it has brought so far stays."""
+    with services.transaction() as session:
+        [canceled] = lifecycle.move(session.connection(), [lifecycle.cancel(job_id)])
+        job = repository.get(session, job_id)
+        if canceled is None:
+            raise JobFinished(f"The job has already {_ended(job.state)}; there is nothing to cancel.")
+    services.announcer.announce(job_id, JobState.CANCELED)
+    return shown(job)
+
+
+@router.delete("/{job_id}", status_code=204, responses=problems(404, 503), summary="Delete a job")
+def delete_job(job_id: JobId, services: Use) -> Response:
+    """Remove a job in any state, its recording and its results."""
+    with services.transaction() as session:
+        repository.remove(session, repository.get(session, job_id, lock=True))
+    services.announcer.announce(job_id, JobState.CANCELED)
+    services.queue.ask_for_upkeep()
+    return Response(status_code=204)
+
+
+def _ended(state: JobState) -> str:
+    return "been canceled" if state is JobState.CANCELED else state.value
+
+
+def _cursor(job_id: UUID) -> str:
+    return base64.urlsafe_b64encode(job_id.bytes).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> UUID:
+    try:
+        return UUID(bytes=base64.b64decode(cursor + "==", altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error):
+        raise InvalidRequest.of(("cursor", "is none that we gave out; begin without one")) from None

@@ -1,0 +1,121 @@
+"""Hands out what the stages of a job have brought: its transcript and its speech."""
+
+from collections.abc import Callable, MutableMapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.types import Message, Receive, Scope, Send
+
+from api.answers import as_json
+from api.dependencies import JobId, Use
+from api.problems import refusal
+from api.schemas.jobs import JOBS_PATH, TranscriptView
+from api.schemas.problems import problems
+from voxqueue.audio import AudioFormat
+from voxqueue.errors import NotFound, ResultNotReady
+from voxqueue.jobs import repository
+from voxqueue.jobs.models import Job
+from voxqueue.jobs.states import RunState
+from voxqueue.notes import subtitles
+from voxqueue.stages import Stage, SttResult
+from voxqueue.storage import RemoteUrl
+
+router = APIRouter(prefix=f"{JOBS_PATH}/{{job_id}}", tags=["results"])
+
+
+class TranscriptFormat(StrEnum):
+    JSON = "json"
+    TEXT = "text"
+    SRT = "srt"
+    VTT = "vtt"
+
+
+_WRITERS: dict[TranscriptFormat, tuple[str, Callable[[SttResult], str]]] = {
+    TranscriptFormat.TEXT: ("text/plain", lambda transcript: transcript.text),
+    TranscriptFormat.SRT: ("application/x-subrip", subtitles.srt),
+    TranscriptFormat.VTT: ("text/vtt", subtitles.vtt),
+}
+
+
+@router.get(
+    "/transcript",
+    response_model=TranscriptView,
+    responses={
+        200: {"content": {media_type: {"schema": {"type": "string"}} for media_type, _ in _WRITERS.values()}},
+        **problems(404, 409, 422, 503),
+    },
+    summary="Fetch the transcript",
+)
+def show_transcript(
+    job_id: JobId, services: Use, as_format: Annotated[TranscriptFormat, Query(alias="format")] = TranscriptFormat.JSON
+) -> Response:
+    """The transcript as JSON, as plain text, or as subtitles."""
+    with services.transaction() as session:
+        result = _result(repository.get(session, job_id), Stage.STT, "transcript")
+    if as_format is TranscriptFormat.JSON:
+        return as_json(TranscriptView.model_validate(result))
+    media_type, write = _WRITERS[as_format]
+    return Response(write(SttResult.from_json(result)), media_type=f"{media_type}; charset=utf-8")
+
+
+@router.get(
+    "/audio",
+    response_class=FileResponse,
+    responses={
+        200: {"description": "The speech", "content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}}},
+        206: {"description": "The part of it that `Range` asks for"},
+        304: {"description": "It is what `If-None-Match` names"},
+        307: {"description": "It lies in an object store, at `Location`"},
+        **problems(404, 409, 503),
+    },
+    summary="Fetch the speech",
+)
+def show_audio(job_id: JobId, services: Use, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    """The spoken reply as a file. Takes `Range` requests; with an object store, redirects there."""
+    with services.transaction() as session:
+        result = _result(repository.get(session, job_id), Stage.TTS, "speech")
+    media_type, extension = result["media_type"], AudioFormat(result["format"]).extension
+    etag, file_name = f'"{result["sha256"]}"', f"voxqueue-{job_id}.{extension}"
+    if etag in (if_none_match or ""):
+        return Response(status_code=304, headers={"ETag": etag})
+    place = services.store.locate(result["key"], media_type=media_type, file_name=file_name)
+    if isinstance(place, RemoteUrl):
+        return RedirectResponse(place.url, 307)
+    return _AudioFile(place.path, headers={"ETag": etag}, media_type=media_type, filename=file_name)
+
+
+def _result(job: Job, stage: Stage, name: str) -> dict[str, Any]:
+    """What a stage has committed. Raises `ResultNotReady` if that may still come, else `NotFound`."""
+    run = job.run_of(stage)
+    if run is None:
+        raise NotFound(f"A job of the kind {job.kind} has no {name}.")
+    if run.state is RunState.SUCCEEDED and run.result is not None:
+        return run.result
+    if job.state.is_terminal:
+        raise NotFound(f"The job has ended without a {name}: it is {job.state}, and its stage {stage} {run.state}.")
+    raise ResultNotReady(f"The job has no {name} yet: its stage {stage} is {run.state}.", retry_after=1)
+
+
+class _AudioFile(FileResponse):
+    """Starlette's, but for ranges that make no sense: those are problem documents like every other error."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = False
+
+        async def translated(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and message["status"] in (400, 416):
+                refused = True
+                await _bad_range(scope, message)(scope, receive, send)
+            elif not refused:
+                await send(message)
+
+        await super().__call__(scope, receive, translated)
+
+
+def _bad_range(scope: Scope, message: MutableMapping[str, Any]) -> Response:
+    size = dict(message["headers"]).get(b"content-range")
+    headers = {} if size is None else {"Content-Range": size.decode()}
+    return refusal(message["status"], "The Range header asks for no part of this file.", scope["path"], headers)

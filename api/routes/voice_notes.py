@@ -1,0 +1,38 @@
+"""Takes voice notes in."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form
+from starlette.responses import Response
+
+from api.answers import accepted
+from api.dependencies import Use, takes_form
+from api.schemas.jobs import JobView
+from api.schemas.problems import problems
+from api.schemas.submissions import VoiceNoteForm
+from voxqueue.jobs import submission
+from voxqueue.notes import intake
+
+PATH = "/v1/voice-notes"
+
+router = APIRouter(tags=["submit"])
+
+
+@router.post(
+    PATH,
+    status_code=202,
+    response_model=JobView,
+    responses=problems(413, 415, 422, 503),
+    dependencies=[Depends(takes_form)],
+    summary="Upload a voice note",
+)
+def submit_voice_note(form: Annotated[VoiceNoteForm, Form()], services: Use) -> Response:
+    """Store a recording and queue a job for it. `Location` is where to follow the job."""
+    limits, store = services.settings.limits, services.store
+    wishes = form.wishes()
+    submission.check(wishes, limits)
+    note = intake.receive(form.file.file, file_name=form.file.filename, store=store, limits=limits)
+    with intake.kept_only_if_done(store, note), services.transaction() as session:
+        job = submission.submit(session, wishes, note)
+    services.queue.hint([submission.hint(job)])
+    return accepted(job)

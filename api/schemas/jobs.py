@@ -1,0 +1,189 @@
+"""How a job looks on the wire. What a stage left in its row is shown piece by piece, never as it lies there."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self, TypeVar
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from voxqueue.audio import AudioFormat
+from voxqueue.jobs.kinds import Kind, Priority
+from voxqueue.jobs.models import Job, Note, StageRun
+from voxqueue.jobs.states import JobState, RunState
+from voxqueue.stages import Stage
+
+JOBS_PATH = "/v1/jobs"
+
+Utc = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+
+ViewT = TypeVar("ViewT", bound=BaseModel)
+
+_DONE = (RunState.SUCCEEDED, RunState.SKIPPED)
+
+
+class NoteView(BaseModel):
+    """The recording that the job started from."""
+
+    file_name: str | None
+    seconds: float
+    size: int = Field(description="In bytes")
+    media_type: str
+
+
+class StageView(BaseModel):
+    """How one stage of the job goes or went."""
+
+    stage: Stage
+    state: RunState
+    reason: str | None = Field(description="Why it was skipped, or is tried again")
+    engine: str | None
+    model: str | None
+    started_at: Utc | None
+    finished_at: Utc | None
+    wait_ms: float | None = Field(description="From being ready to run until the model call began")
+    run_ms: float | None = Field(description="The model call")
+    batch_size: int | None = Field(description="How many jobs shared the model call")
+    failures: int = Field(description="How often it was tried in vain")
+
+    @classmethod
+    def of(cls, run: StageRun) -> Self:
+        return cls(
+            stage=run.stage,
+            state=run.state,
+            reason=run.reason,
+            engine=run.engine,
+            model=run.model,
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            wait_ms=run.wait_ms,
+            run_ms=run.run_ms,
+            batch_size=run.batch_size,
+            failures=run.failures,
+        )
+
+
+class SegmentView(BaseModel):
+    start: float = Field(description="In seconds from the beginning of the recording")
+    end: float
+    text: str
+
+
+class TranscriptView(BaseModel):
+    """What was said. Silence has an empty text."""
+
+    text: str
+    language: str | None
+    audio_seconds: float
+    segments: list[SegmentView]
+
+
+class ReplyView(BaseModel):
+    text: str
+
+
+class AudioView(BaseModel):
+    """The spoken reply; `links.audio` is where to fetch it."""
+
+    seconds: float
+    format: AudioFormat
+    media_type: str
+    size: int = Field(description="In bytes")
+    sample_rate: int
+
+
+class JobError(BaseModel):
+    """Why the job failed."""
+
+    type: str
+    title: str
+    detail: str
+    stage: Stage
+
+
+class JobView(BaseModel):
+    """A job: where it stands, and what it has brought so far."""
+
+    id: UUID
+    kind: Kind
+    state: JobState
+    stage: Stage = Field(description="The stage where it stands")
+    progress: int = Field(description="0 to 100: the share of its stages that are done")
+    created_at: Utc
+    started_at: Utc | None
+    finished_at: Utc | None
+    language: str | None = Field(description="As wished for; `transcript.language` has what was heard")
+    voice: str | None
+    priority: Priority
+    metadata: dict[str, Any]
+    note: NoteView | None
+    text: str | None
+    stages: list[StageView]
+    transcript: TranscriptView | None
+    reply: ReplyView | None
+    audio: AudioView | None
+    error: JobError | None
+    links: dict[str, str] = Field(description="What can be asked of the job now: self, cancel, transcript, audio")
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        results = {run.stage: run.result for run in job.runs if run.state is RunState.SUCCEEDED and run.result}
+        return cls(
+            id=job.id,
+            kind=job.kind,
+            state=job.state,
+            stage=job.stage,
+            progress=100 * sum(run.state in _DONE for run in job.runs) // len(job.runs),
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            language=job.language,
+            voice=job.voice,
+            priority=job.priority,
+            metadata=job.client_metadata,
+            note=None if job.note is None else _note(job.note),
+            text=job.text,
+            stages=[StageView.of(run) for run in job.runs],
+            transcript=_shown(TranscriptView, results.get(Stage.STT)),
+            reply=_shown(ReplyView, results.get(Stage.LLM)),
+            audio=_shown(AudioView, results.get(Stage.TTS)),
+            error=_error(job),
+            links=_links(job, results),
+        )
+
+
+class JobPage(BaseModel):
+    """Jobs from the newest on."""
+
+    jobs: list[JobView]
+    next_cursor: str | None = Field(description="What to send as `cursor` for the next page; null on the last one")
+
+
+def job_path(job_id: UUID) -> str:
+    return f"{JOBS_PATH}/{job_id}"
+
+
+def _note(note: Note) -> NoteView:
+    return NoteView(file_name=note.file_name, seconds=note.seconds, size=note.size, media_type=note.media_type)
+
+
+def _shown(view: type[ViewT], result: dict[str, Any] | None) -> ViewT | None:
+    """What a stage has committed, without the members that are ours alone, such as a blob's key."""
+    return None if result is None else view.model_validate(result)
+
+
+def _error(job: Job) -> JobError | None:
+    if job.state is not JobState.FAILED or job.error is None:
+        return None
+    return JobError.model_validate({"stage": job.stage, **job.error})
+
+
+def _links(job: Job, results: dict[Stage, dict[str, Any]]) -> dict[str, str]:
+    path = job_path(job.id)
+    links = {"self": path}
+    if not job.state.is_terminal:
+        links["cancel"] = f"{path}/cancel"
+    if Stage.STT in results:
+        links["transcript"] = f"{path}/transcript"
+    if Stage.TTS in results:
+        links["audio"] = f"{path}/audio"
+    return links

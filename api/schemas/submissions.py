@@ -1,0 +1,112 @@
+"""What a caller sends to have a job made. Lengths depend on the settings and are checked where jobs are made."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from fastapi import UploadFile
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from voxqueue.audio import AudioFormat
+from voxqueue.jobs.kinds import Kind, Priority
+from voxqueue.jobs.submission import Wishes
+from voxqueue.languages import find_language
+
+
+def _language(tag: str) -> str:
+    code = find_language(tag)
+    if code is None:
+        raise ValueError(f"{tag[:20]!r} is not a language that we know")
+    return code
+
+
+def _object(value: Any) -> Any:
+    """A form field holds text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("must be a JSON object, as text") from error
+    if not isinstance(found, dict):
+        raise ValueError("must be a JSON object, as text")
+    return found
+
+
+Language = Annotated[str, AfterValidator(_language)]
+Metadata = Annotated[dict[str, Any], Field(description="Yours to use; it comes back with the job")]
+MetadataText = Annotated[
+    dict[str, Any],
+    BeforeValidator(_object, json_schema_input_type=str),
+    Field(description="A JSON object as text; yours to use, it comes back with the job"),
+]
+
+
+class _Options(BaseModel):
+    """What may be wished for, whatever the job starts from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    language: Language | None = Field(
+        None, description="ISO 639-1, such as `en`; `en-US` counts as `en`. Without it, speech to text finds out."
+    )
+    instructions: str | None = Field(None, description="How the reply is to be: its tone, its length, what to know")
+    voice: str | None = Field(None, description="A voice that the text-to-speech engine knows")
+    audio_format: AudioFormat = Field(AudioFormat.OGG, description="What the spoken reply is delivered as")
+    priority: Priority = Field(Priority.NORMAL, description="Which of the waiting jobs goes first")
+
+
+class VoiceNoteForm(_Options):
+    """A recording and what to do with it."""
+
+    file: UploadFile = Field(description="The recording: Ogg, WebM, MP3, M4A, WAV, FLAC, AMR and more")
+    kind: Literal[Kind.VOICE_NOTE, Kind.TRANSCRIPTION] = Field(
+        Kind.VOICE_NOTE, description="`voice_note`: transcript, reply, spoken reply. `transcription`: transcript only."
+    )
+    metadata: MetadataText = {}
+
+    def wishes(self) -> Wishes:
+        return Wishes(
+            kind=self.kind,
+            language=self.language,
+            instructions=self.instructions,
+            voice=self.voice,
+            audio_format=self.audio_format,
+            metadata=self.metadata,
+            priority=self.priority,
+        )
+
+
+class TextBody(_Options):
+    """A text and what to do with it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "text": "When do you open on Saturdays?",
+                    "kind": "chat",
+                    "language": "en",
+                    "instructions": "You answer for a small bakery. One sentence.",
+                    "metadata": {"chat": "4711"},
+                }
+            ]
+        }
+    )
+
+    text: str = Field(description="What was written, or for `speech` what is to be spoken")
+    kind: Literal[Kind.CHAT, Kind.REPLY, Kind.SPEECH] = Field(
+        Kind.CHAT, description="`chat`: reply and spoken reply. `reply`: reply only. `speech`: the text, spoken."
+    )
+    metadata: Metadata = {}
+
+    def wishes(self) -> Wishes:
+        return Wishes(
+            kind=self.kind,
+            text=self.text,
+            language=self.language,
+            instructions=self.instructions,
+            voice=self.voice,
+            audio_format=self.audio_format,
+            metadata=self.metadata,
+            priority=self.priority,
+        )

@@ -1,0 +1,154 @@
+"""Waits for jobs without holding a thread or a database session: the one room where things are `async`.
+
+Redis says which job has finished; whoever waits for that job then looks at the database. What Redis does not say is
+found by looking once a second anyway.
+"""
+
+import asyncio
+import logging
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from types import FrameType
+from uuid import UUID
+
+import redis.asyncio
+from redis.exceptions import RedisError
+from starlette.concurrency import run_in_threadpool
+
+from voxqueue.jobs.changes import Change, channel
+from voxqueue.settings import RedisSettings
+
+log = logging.getLogger(__name__)
+
+_LOOK_AGAIN_S = 1.0
+_PAUSE_S = 1.0  # before Redis is tried again
+_SILENCE_S = 15.0  # after which the connection is checked
+
+
+class JobWatch:
+    """Knows who waits for which job, and wakes them. One per process; lives on the event loop."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._url = settings.require_url()
+        self._channel = channel(settings)
+        self._waiters: dict[UUID, set[asyncio.Event]] = {}
+        self._stopping = False
+
+    async def wait(
+        self,
+        job_id: UUID,
+        *,
+        seconds: float,
+        is_over: Callable[[], bool],
+        has_left: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """Return when `is_over` answers yes, the time is over, the client has left, or this process is to stop.
+
+        Args:
+            is_over: Looks at the database; it is called in a worker thread.
+            has_left: Whether anybody still wants to know.
+        """
+        deadline = time.monotonic() + seconds
+        with self._waiting(job_id) as finished:  # before looking: what happens from here on wakes us
+            while not (await run_in_threadpool(is_over) or self._stopping or await has_left()):
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    return
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(finished.wait(), min(remaining, _LOOK_AGAIN_S))
+                if finished.is_set():
+                    return
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Hear announcements inside the block; at its end nobody waits any more."""
+        listener = asyncio.create_task(self._listen(), name="job-watch")
+        try:
+            yield
+        finally:
+            self.stop()
+            listener.cancel()
+            with suppress(asyncio.CancelledError):
+                await listener
+
+    def stop(self) -> None:
+        """Let everybody who waits answer now, and nobody wait from now on."""
+        self._stopping = True
+        self._wake_all()
+
+    @contextmanager
+    def _waiting(self, job_id: UUID) -> Iterator[asyncio.Event]:
+        finished = asyncio.Event()
+        waiters = self._waiters.setdefault(job_id, set())
+        waiters.add(finished)
+        try:
+            yield finished
+        finally:
+            waiters.remove(finished)
+            if not waiters:
+                del self._waiters[job_id]
+
+    def _wake_all(self) -> None:
+        for waiters in self._waiters.values():
+            for finished in waiters:
+                finished.set()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._hear()
+            except (RedisError, OSError) as error:
+                log.debug("nobody tells us of changes, looking once a second instead: %s", error)
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _hear(self) -> None:
+        """Wake those whose job is announced, until Redis goes away."""
+        client = redis.asyncio.Redis.from_url(
+            self._url,
+            decode_responses=True,
+            socket_connect_timeout=2,
+            socket_keepalive=True,
+            health_check_interval=_SILENCE_S,
+        )
+        async with client, client.pubsub(ignore_subscribe_messages=True) as announcements:
+            await announcements.subscribe(self._channel)
+            while True:
+                message = await announcements.get_message(timeout=_SILENCE_S)
+                if message is not None:
+                    change = Change.parse(message["data"])
+                    if change.state.is_terminal:
+                        for finished in self._waiters.get(change.job_id, ()):
+                            finished.set()
+
+
+@contextmanager
+def called_when_stopping(call: Callable[[], None]) -> Iterator[None]:
+    """Call on the event loop when the process is asked to stop, before the server's own handler runs.
+
+    A server ends the lifespan only after the last open request: whoever waits there must hear of it sooner. Outside the
+    main thread there are no signals, and nothing is called.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(call)
+        before = previous[signal.Signals(number)]
+        if callable(before):
+            before(number, frame)
+
+    handled = [number for number, before in previous.items() if callable(before)]  # else nobody would stop the process
+    for number in handled:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in handled:
+            if signal.getsignal(number) is handle:
+                signal.signal(number, previous[number])

@@ -1,0 +1,33 @@
+"""``python -m benchmarks [NAME ...]``: run benchmarks, print them, and keep the results as JSON."""
+
+import argparse
+import json
+import sys
+
+from benchmarks import batching, idle_latency, memory
+from benchmarks.report import keep
+
+BENCHMARKS = {"idle_latency": idle_latency, "batching": batching, "memory": memory}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks with fake engines.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all of them by default")
+    names = parser.parse_args().names or list(BENCHMARKS)
+    if unknown := set(names) - set(BENCHMARKS):
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+    missed = []
+    for name in names:
+        print(f"{name}: {(BENCHMARKS[name].__doc__ or '').splitlines()[0]}", file=sys.stderr)
+        result = BENCHMARKS[name].measure()
+        keep(name, result)
+        print(json.dumps({name: result}, indent=2))
+        if not result["reached"]:
+            missed.append(name)
+    if missed:
+        print(f"Not reached here: {', '.join(missed)}. Is the machine busy?", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

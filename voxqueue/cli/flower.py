@@ -1,0 +1,44 @@
+"""``voxqueue flower``: Flower, which shows every task, kept from strangers."""
+
+from ipaddress import ip_address
+from typing import Annotated
+
+import typer
+
+
+def flower(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on")] = 5555,
+    address: Annotated[str, typer.Option(help="Address to listen on; others than loopback want a password")] = (
+        "127.0.0.1"
+    ),
+) -> None:
+    """Run Flower. VOXQUEUE_FLOWER_BASIC_AUTH=user:password protects it, and lets it listen beyond loopback."""
+    from voxqueue.cli.processes import become
+    from voxqueue.cli.settings import read_settings
+    from voxqueue.errors import MisconfiguredError
+
+    settings = read_settings()
+    password = settings.flower.basic_auth.get_secret_value() if settings.flower.basic_auth else ""
+    if not password and not _is_loopback(address):
+        raise MisconfiguredError(
+            f"Flower can stop workers, so it does not listen on {address} without a password: "
+            "set VOXQUEUE_FLOWER_BASIC_AUTH=user:password."
+        )
+    if password and not all(all(pair.partition(":")[::2]) for pair in password.split(",")):
+        raise MisconfiguredError("VOXQUEUE_FLOWER_BASIC_AUTH is not user:password (several with commas between).")
+    # Addresses with passwords go by environment: everyone on the machine can read arguments.
+    env = {"BROKER_URL": settings.redis.require_url(), **({"FLOWER_BASIC_AUTH": password} if password else {})}
+    options = {
+        "address": address,
+        "port": str(port),
+        "persistent": "false",  # what has happened is in Postgres
+        "tasks_columns": "name,args,state,received,started,runtime,worker,uuid",
+    }
+    become("celery", "flower", *(f"--{name}={value}" for name, value in options.items()), env=env)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

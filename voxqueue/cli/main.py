@@ -1,0 +1,53 @@
+"""The ``voxqueue`` command. Each command lives in its own file and imports what it needs when it runs.
+
+An error that we know is one line on standard error; only bugs show a traceback.
+"""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from voxqueue.cli import console, demo, flower, job, processes, ready, send, settings, up
+from voxqueue.errors import VoxqueueError
+
+
+class Commands(TyperGroup):
+    """All commands; turns errors that we know into a line and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VoxqueueError as error:
+            console.complain(error.detail)
+            raise typer.Exit(console.FAILED) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Voice notes in; transcripts, replies and speech out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.command()(up.up)
+app.command()(demo.demo)
+app.command()(send.send)
+app.command()(job.job)
+app.add_typer(ready.app, name="ready")
+app.command()(processes.api)
+app.command()(processes.worker)
+app.command()(processes.courier)
+app.command()(flower.flower)
+app.command()(processes.migrate)
+app.command()(settings.settings)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from voxqueue import __version__
+
+    typer.echo(__version__)

@@ -1,0 +1,59 @@
+"""``voxqueue api``, ``worker``, ``courier`` and ``migrate``: the processes of an installation.
+
+The first three become another program in the same process, because nothing in this package may import the API or the
+workers.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+Name = Annotated[str | None, typer.Option(help="Shown in Flower and in the readiness report; else host and pid")]
+
+
+def become(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> NoReturn:
+    """Turn this process into ``python -m module``.
+
+    ``-P`` keeps the folder we stand in off the path: a folder of the user's called ``workers`` or ``api`` is not ours.
+    """
+    words = [sys.executable, "-P", "-m", module, *arguments]
+    sys.stdout.flush()
+    os.execve(sys.executable, words, {**os.environ, **(env or {})})  # noqa: S606 - no shell is the point
+
+
+def api(
+    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on")] = 8000,
+) -> None:
+    """Run the API."""
+    ours = str(Path(__file__).resolve().parents[2])  # uvicorn would put the folder we stand in first
+    listen = ("--host", host, "--port", str(port), "--timeout-graceful-shutdown", "10")
+    become("uvicorn", "--factory", "api.app:create_app", "--app-dir", ours, *listen)
+
+
+def worker(
+    stages: Annotated[str, typer.Option(help="The stages it serves, comma-separated")] = "stt,llm,tts",
+    name: Name = None,
+) -> None:
+    """Run a worker, which loads and warms its engines and then takes jobs."""
+    become("workers", "worker", "--stages", stages, *(("--name", name) if name else ()))
+
+
+def courier(name: Name = None) -> None:
+    """Run the courier, which looks after lost leases and lost hints. One is enough; more do no harm."""
+    become("workers", "courier", *(("--name", name) if name else ()))
+
+
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    from voxqueue.cli.settings import read_settings
+    from voxqueue.database.migrate import upgrade
+    from voxqueue.database.session import database_errors
+
+    with database_errors():
+        upgrade(read_settings().database.require_url())
+    typer.echo("The database has the newest schema.")

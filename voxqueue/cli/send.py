@@ -1,0 +1,47 @@
+"""``voxqueue send``: hands a recording or a text to the API."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from voxqueue.cli.console import AsJson, Url, connected, remark
+from voxqueue.cli.job import Save, Timeout, Wait, conclude
+
+
+def send(
+    note: Annotated[
+        Path | None, typer.Argument(metavar="NOTE", help="A recording", exists=True, dir_okay=False, readable=True)
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="A text instead of a recording")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="What to make: of a recording, voice_note or transcription; of a text, chat, reply or speech"
+        ),
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="What is spoken, such as en; else it is found out")] = None,
+    instructions: Annotated[str | None, typer.Option(help="How to reply")] = None,
+    voice: Annotated[str | None, typer.Option(help="The voice of the spoken reply")] = None,
+    audio_format: Annotated[str | None, typer.Option("--format", help="The format of the spoken reply")] = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    save: Save = None,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Send a recording, or a text, and print the job."""
+    if (note is None) == (text is None):
+        raise typer.BadParameter("give either a recording or --text")
+    wishes: dict[str, Any] = {
+        "kind": kind,
+        "language": language,
+        "instructions": instructions,
+        "voice": voice,
+        "audio_format": audio_format,
+    }
+    with connected(url) as client:
+        job = client.send_text(text, **wishes) if text is not None else client.send_note(note or "", **wishes)
+        conclude(client, job, wait=wait, timeout=timeout, save=save, as_json=as_json)
+        if not (wait or save or as_json):
+            remark(f"Follow it with: voxqueue job {job.id} --wait{f' --url {url}' if url else ''}")

@@ -1,0 +1,132 @@
+"""``voxqueue settings``: every setting with its default and what it does; the reference in docs is made of it."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from voxqueue.settings import Settings
+
+_PASSWORD = re.compile(r"(://[^/@:]*:).*(?=@)|([?&]password=)[^&]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One variable: its default, its value now, and what it does."""
+
+    variable: str
+    default: str
+    value: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Settings that belong together, and what they are about."""
+
+    name: str
+    about: str
+    settings: tuple[Setting, ...]
+
+
+def settings(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Write the reference that docs/settings.md holds")
+    ] = False,
+) -> None:
+    """Print every setting: its value now, and what it does. Secrets are masked."""
+    if markdown:
+        typer.echo(reference(), nl=False)
+        return
+    for group in groups(read_settings()):
+        typer.echo(f"# {group.name}: {group.about}")
+        for setting in group.settings:
+            changed = "" if setting.value == setting.default else f"   [default: {setting.default or 'none'}]"
+            typer.echo(f"{setting.variable}={setting.value}{changed}\n    {setting.description}")
+        typer.echo()
+
+
+def read_settings() -> "Settings":
+    """This process's settings; `MisconfiguredError` that names the variables which are wrong."""
+    from pydantic import ValidationError
+
+    from voxqueue.errors import MisconfiguredError
+    from voxqueue.settings import settings as read
+
+    try:
+        return read()
+    except ValidationError as error:
+        wrong = (f"VOXQUEUE_{'_'.join(map(str, it['loc'])).upper()}: {it['msg']}" for it in error.errors())
+        raise MisconfiguredError("; ".join(wrong) + ". See `voxqueue settings --markdown`.") from error
+
+
+def reference() -> str:
+    """The settings as a page of Markdown. Depends on the code only, not on the environment."""
+    from voxqueue.settings import Settings
+
+    lines = [
+        "# Settings",
+        "",
+        "Written by `voxqueue settings --markdown > docs/settings.md`; edit `voxqueue/settings.py` instead.",
+        "Lists are comma-separated. `voxqueue settings` prints the values in force.",
+    ]
+    for group in groups(Settings.model_construct()):  # the defaults, whatever the environment says
+        lines += [
+            "",
+            f"## {group.name}",
+            "",
+            group.about,
+            "",
+            "| Variable | Default | Meaning |",
+            "| --- | --- | --- |",
+        ]
+        for setting in group.settings:
+            default = f"`{setting.default}`" if setting.default else ""
+            lines.append(f"| `{setting.variable}` | {default} | {setting.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def groups(now: "Settings") -> Iterator[Group]:
+    """Every setting there is, in the order of the file."""
+    from voxqueue.client import DEFAULT_URL
+    from voxqueue.settings import Settings
+
+    names = Settings.model_fields
+    single = tuple(_setting("VOXQUEUE", Settings, name, now) for name in names if name not in _groups())
+    yield Group("General", "For every process.", single)
+    for name, group in _groups().items():
+        values = getattr(now, name)
+        about = (group.__doc__ or "").partition("\n\n")[0].strip()
+        settings = tuple(_setting(f"VOXQUEUE_{name.upper()}", group, inner, values) for inner in group.model_fields)
+        yield Group(name, about, settings)
+    where = Setting("VOXQUEUE_URL", DEFAULT_URL, os.environ.get("VOXQUEUE_URL") or DEFAULT_URL, "Where the API is")
+    yield Group("client", "The Python client, and the commands that use it.", (where,))
+
+
+def _groups() -> "dict[str, type[BaseModel]]":
+    from pydantic import BaseModel
+
+    from voxqueue.settings import Settings
+
+    fields = Settings.model_fields
+    return {name: type(it.default) for name, it in fields.items() if isinstance(it.default, BaseModel)}
+
+
+def _setting(prefix: str, model: "type[BaseModel]", name: str, values: "BaseModel") -> Setting:
+    field = model.model_fields[name]
+    description = (field.description or "").replace("|", "\\|")
+    return Setting(f"{prefix}_{name.upper()}", _shown(field.get_default()), _shown(getattr(values, name)), description)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return _PASSWORD.sub(r"\1\2***", str(value))  # a SecretStr masks itself, an address does not

@@ -1,0 +1,44 @@
+"""The Python client: send notes and texts, wait for jobs, fetch what they made.
+
+It knows the wire and nothing behind it.
+
+with Client() as client:
+    job = client.wait(client.send_note("note.ogg")).raise_for_state()
+    print(job.transcript.text, job.reply.text)
+    client.save_audio(job.id, "reply.ogg")
+"""
+
+from voxqueue.client.answers import (
+    Audio,
+    Job,
+    Note,
+    Problem,
+    ReadyReport,
+    Reply,
+    Segment,
+    Service,
+    StageRun,
+    Transcript,
+)
+from voxqueue.client.errors import ApiError, ClientError, JobFailed, ServerUnreachable, WaitTimeout
+from voxqueue.client.http import DEFAULT_URL, Client
+
+__all__ = [
+    "DEFAULT_URL",
+    "ApiError",
+    "Audio",
+    "Client",
+    "ClientError",
+    "Job",
+    "JobFailed",
+    "Note",
+    "Problem",
+    "ReadyReport",
+    "Reply",
+    "Segment",
+    "ServerUnreachable",
+    "Service",
+    "StageRun",
+    "Transcript",
+    "WaitTimeout",
+]

@@ -1,0 +1,156 @@
+"""What the API answers, as frozen values.
+
+States, stages and kinds are plain strings and unknown members are kept, so that an older client can read a newer API.
+"""
+
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from voxqueue.client.errors import JobFailed
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Segment(_Answer):
+    """A stretch of speech: start and end in seconds on the note's own clock."""
+
+    start: float
+    end: float
+    text: str
+
+
+class Transcript(_Answer):
+    """What was said. Silence gives an empty text."""
+
+    text: str
+    language: str | None = None
+    audio_seconds: float | None = None
+    segments: tuple[Segment, ...] = ()
+
+
+class Reply(_Answer):
+    text: str
+
+
+class Audio(_Answer):
+    """The speech that a job made; `size` in bytes. Its sound is fetched by `Client.audio`."""
+
+    seconds: float | None = None
+    format: str | None = None
+    media_type: str | None = None
+    size: int | None = None
+    sample_rate: int | None = None
+
+
+class Note(_Answer):
+    """The recording that a job started from."""
+
+    file_name: str | None = None
+    media_type: str | None = None
+    seconds: float | None = None
+    size: int | None = None
+
+
+class Problem(_Answer):
+    """Why a job failed."""
+
+    type: str = "about:blank"
+    title: str = ""
+    detail: str = ""
+    stage: str | None = None
+
+
+class StageRun(_Answer):
+    """One stage of a job: pending, running, succeeded, failed, skipped or canceled. Times in milliseconds."""
+
+    stage: str
+    state: str
+    reason: str | None = None
+    engine: str | None = None
+    model: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    failures: int = 0
+    wait_ms: float | None = None
+    run_ms: float | None = None
+    batch_size: int | None = None
+
+
+class Job(_Answer):
+    """One piece of work: queued, running, succeeded, failed or canceled. `progress` goes from 0 to 100."""
+
+    id: str
+    kind: str
+    state: str
+    stage: str | None = None
+    progress: int | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    note: Note | None = None
+    text: str | None = None
+    stages: tuple[StageRun, ...] = ()
+    transcript: Transcript | None = None
+    reply: Reply | None = None
+    audio: Audio | None = None
+    error: Problem | None = None
+    links: dict[str, Any] = {}
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in ("succeeded", "failed", "canceled")
+
+    @property
+    def marks(self) -> tuple[object, ...]:
+        """What tells one moment of the job from another: its state and that of each stage."""
+        return self.state, self.stage, tuple((run.stage, run.state) for run in self.stages)
+
+    def raise_for_state(self) -> Self:
+        """Return the job itself unless it failed or was canceled; then `JobFailed`."""
+        if self.state == "canceled":
+            raise JobFailed(f"Job {self.id} was canceled.", self)
+        if self.state == "failed":
+            error = self.error or Problem()
+            why = error.detail or error.title or "no reason was given"
+            raise JobFailed(f"Job {self.id} failed{f' at {error.stage}' if error.stage else ''}: {why}", self)
+        return self
+
+
+class Service(_Answer):
+    """A stage as the whole fleet has it: waiting, loading, warming, ready or failed."""
+
+    ready: bool
+    status: str
+    critical: bool = True
+    engine: str | None = None
+    model: str | None = None
+    device: str | None = None
+    load_time_ms: float | None = None
+    warmup_time_ms: float | None = None
+    error: str | None = None
+
+
+class ReadyReport(_Answer):
+    """How warm the fleet is. State: INITIALIZING, LOADING_MODELS, WARMING_UP, READY or ERROR; progress 0 to 100."""
+
+    ready: bool
+    state: str
+    progress: int = 0
+    degraded: bool = False
+    degraded_reasons: tuple[str, ...] = ()
+    services: dict[str, Service] = {}
+    workers: dict[str, Any] = {}
+    queues: dict[str, Any] | None = None
+    startup_time_ms: float | None = None
+    errors: tuple[str, ...] = ()
+
+
+class Page(_Answer):
+    """One page of jobs, newest first, and where the next one begins."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: str | None = None

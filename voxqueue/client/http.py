@@ -1,0 +1,311 @@
+"""The client itself: one method per thing that the API can do, and waiting that outlives a restart of the API."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Self, TypeVar
+
+import httpx
+
+from voxqueue.client.answers import Job, Page, ReadyReport
+from voxqueue.client.errors import ApiError, ClientError, ServerUnreachable, WaitTimeout
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+Recording = str | os.PathLike[str] | bytes | BinaryIO
+OnChange = Callable[[Job], None]
+AnswerT = TypeVar("AnswerT", Job, Page, ReadyReport)
+
+_SLICE_S = 20  # how long one request waits on the server; `Prefer: wait` counts whole seconds
+_PAUSE_S = 0.25  # between two looks at a job, where the server does not wait or every stage is to be seen
+_PATIENCE_S = 60.0  # how long the API may be away while somebody waits without a timeout
+_AWAY = (429, 502, 503, 504)  # not now, says the API or what stands before it
+
+
+class Client:
+    """Speaks to one API. A context manager; may be shared by threads.
+
+    Args:
+        base_url: Else the environment's ``VOXQUEUE_URL``, else ``http://127.0.0.1:8000``.
+        timeout: Seconds to connect, and to wait for each part of an answer.
+        transport: Instead of the network, for tests.
+
+    Every method raises `ServerUnreachable` when nobody answers and `ApiError` when the API says no.
+    """
+
+    def __init__(
+        self, base_url: str | None = None, *, timeout: float = 30, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.base_url = _checked(base_url or os.environ.get("VOXQUEUE_URL") or DEFAULT_URL)
+        self._timeout = timeout
+        # A proxy from the environment cannot reach this machine's loopback.
+        trust_env = transport is None and httpx.URL(self.base_url).host not in ("127.0.0.1", "localhost", "::1")
+        self._http = httpx.Client(
+            base_url=self.base_url,
+            timeout=timeout,
+            transport=transport,
+            trust_env=trust_env,
+            # Sooner than the API, which does so after 5 s: it must not close a connection that we are about to use.
+            limits=httpx.Limits(keepalive_expiry=3),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    def send_note(
+        self,
+        recording: Recording,
+        *,
+        file_name: str | None = None,
+        kind: str | None = None,
+        language: str | None = None,
+        instructions: str | None = None,
+        voice: str | None = None,
+        audio_format: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        priority: str | None = None,
+    ) -> Job:
+        """Upload a recording and return the job, queued. `None` leaves a choice to the API.
+
+        Args:
+            recording: A path, an open binary file or bytes.
+            file_name: What the recording is called in answers; else the path's or file's own name.
+        """
+        fields = {
+            "kind": kind,
+            "language": language,
+            "instructions": instructions,
+            "voice": voice,
+            "audio_format": audio_format,
+            "metadata": None if metadata is None else json.dumps(dict(metadata)),
+            "priority": priority,
+        }
+        with ExitStack() as opened:
+            if isinstance(recording, str | os.PathLike):
+                recording = opened.enter_context(Path(recording).open("rb"))
+            name = file_name or getattr(recording, "name", None)
+            upload = (Path(name).name if isinstance(name, str) else "note", recording, "application/octet-stream")
+            answer = self._ask("POST", "/v1/voice-notes", data=_given(fields), files={"file": upload})
+        return self._read(Job, answer)
+
+    def send_text(
+        self,
+        text: str,
+        *,
+        kind: str | None = None,
+        language: str | None = None,
+        instructions: str | None = None,
+        voice: str | None = None,
+        audio_format: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        priority: str | None = None,
+    ) -> Job:
+        """Send a text to be answered or spoken. Returns the job, queued. `None` leaves the choice to the API."""
+        members = {
+            "text": text,
+            "kind": kind,
+            "language": language,
+            "instructions": instructions,
+            "voice": voice,
+            "audio_format": audio_format,
+            "metadata": None if metadata is None else dict(metadata),
+            "priority": priority,
+        }
+        return self._read(Job, self._ask("POST", "/v1/texts", json=_given(members)))
+
+    # --- jobs ---------------------------------------------------------------------------------------------------------
+
+    def job(self, job_id: str) -> Job:
+        return self._read(Job, self._ask("GET", _path(job_id)))
+
+    def jobs(self, *, state: str | None = None, kind: str | None = None, page_size: int | None = None) -> Iterator[Job]:
+        """Walk over all jobs, newest first, fetching pages as they are needed."""
+        asked = {"state": state, "kind": kind, "limit": page_size}
+        cursor: str | None = None
+        while True:
+            page = self._read(Page, self._ask("GET", "/v1/jobs", params=_given({**asked, "cursor": cursor})))
+            yield from page.jobs
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def wait(self, job: Job | str, *, timeout: float | None = None, on_change: OnChange | None = None) -> Job:
+        """Return the job once it has succeeded, failed or been canceled; `Job.raise_for_state` tells them apart.
+
+        An API that restarts meanwhile is waited for: until the timeout, or for a minute where there is none.
+
+        Args:
+            job: The job or its id.
+            timeout: Seconds; None waits as long as the job takes.
+            on_change: Called with the job as first seen, and once after each change of its state or of a stage's.
+
+        Raises:
+            WaitTimeout: The job was not finished in time. It goes on.
+        """
+        job_id = job if isinstance(job, str) else job.id
+        end = None if timeout is None else time.monotonic() + timeout
+        last: Job | None = None
+        heard_at = time.monotonic()
+        while True:
+            began = time.monotonic()
+            pause = _PAUSE_S
+            try:
+                seen = self._look(job_id, 0 if on_change else _SLICE_S, end)
+            except (ServerUnreachable, ApiError) as error:
+                pause = self._pause_after(error, began - heard_at if end is None else 0.0)
+            else:
+                if on_change and (last is None or seen.marks != last.marks):
+                    on_change(seen)
+                last, heard_at = seen, time.monotonic()
+                if seen.is_finished:
+                    return seen
+            if end is not None and time.monotonic() >= end:
+                how = f"it is {last.state}" if last else "the API did not answer"
+                raise WaitTimeout(f"Job {job_id} was not finished after {timeout:g} s: {how}. Wait for longer?", last)
+            time.sleep(max(0.0, _until(end, pause - (time.monotonic() - began))))
+
+    def cancel(self, job_id: str) -> Job:
+        return self._read(Job, self._ask("POST", f"{_path(job_id)}/cancel"))
+
+    def delete(self, job_id: str) -> None:
+        """Remove the job and what it has stored."""
+        self._ask("DELETE", _path(job_id))
+
+    # --- results ------------------------------------------------------------------------------------------------------
+
+    def transcript(
+        self,
+        job_id: str,
+        format: Literal["json", "text", "srt", "vtt"] = "json",  # noqa: A002 - the wire's own word
+    ) -> str:
+        """What was said, as the text of such a document."""
+        return self._ask("GET", f"{_path(job_id)}/transcript", params={"format": format}).text
+
+    def audio(self, job_id: str) -> bytes:
+        """The speech, as the bytes of a file in the job's audio format."""
+        return self._ask("GET", f"{_path(job_id)}/audio", follow_redirects=True).content
+
+    def save_audio(self, job_id: str, path: str | os.PathLike[str]) -> Path:
+        """Store the speech under a path, which holds all of it or is left as it was. Returns the absolute path."""
+        target = Path(path).absolute()
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            unfinished.write_bytes(self.audio(job_id))
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return target
+
+    def ready(self, *, stage: str | None = None, min_warm: int | None = None) -> ReadyReport:
+        """How warm the fleet is: ready or not, that is no error. Asks for the configured quorum, or for this many warm
+        workers of one stage."""
+        params = _given({"stage": stage, "min_warm": min_warm})
+        answer = self._ask("GET", "/api/ready", params=params, accepted=(503,))
+        if answer.headers.get("content-type", "").startswith("application/problem+json"):
+            raise self._refusal(answer)
+        return self._read(ReadyReport, answer)
+
+    # --- the wire -----------------------------------------------------------------------------------------------------
+
+    def _ask(self, method: str, path: str, *, accepted: tuple[int, ...] = (), **options: Any) -> httpx.Response:
+        with self._reaching():
+            answer = self._http.request(method, path, **options)
+        if answer.is_success or answer.status_code in accepted:
+            return answer
+        raise self._refusal(answer)
+
+    def _look(self, job_id: str, slice_s: int, end: float | None) -> Job:
+        """One look at a job, for which the server may wait that long."""
+        slice_s = max(0, int(_until(end, slice_s)))
+        headers = {"Prefer": f"wait={slice_s}"} if slice_s else {}
+        timeout = max(1.0, _until(end, self._timeout)) + slice_s  # a server that hangs must not outlast our caller
+        return self._read(Job, self._ask("GET", _path(job_id), headers=headers, timeout=timeout))
+
+    @staticmethod
+    def _pause_after(error: ServerUnreachable | ApiError, silent_s: float) -> float:
+        """Seconds until the next try; raises the error again if there is no point in one."""
+        if silent_s > _PATIENCE_S or (isinstance(error, ApiError) and error.status not in _AWAY):
+            raise error
+        return min(getattr(error, "retry_after", None) or 0.5, 5.0)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            raise ServerUnreachable(
+                f"{self.base_url} did not answer in time. Is it overloaded, or not a Voxqueue API?"
+            ) from error
+        except (httpx.RequestError, httpx.InvalidURL) as error:
+            raise ServerUnreachable(
+                f"No Voxqueue API answers at {self.base_url} ({str(error) or type(error).__name__}). "
+                "Start one with `voxqueue up`, or give its address with --url or VOXQUEUE_URL."
+            ) from error
+
+    def _refusal(self, answer: httpx.Response) -> ApiError:
+        try:
+            problem = answer.json()
+        except ValueError:
+            problem = None
+        if not isinstance(problem, dict) or not {"title", "detail"} & problem.keys():
+            problem = {
+                "title": f"HTTP {answer.status_code} {answer.reason_phrase}".rstrip(),
+                "detail": f"{answer.url} gave no reason. Is {self.base_url} the address of a Voxqueue API?",
+            }
+        return ApiError(answer.status_code, problem, retry_after=_seconds(answer.headers.get("retry-after")))
+
+    def _read(self, kind: type[AnswerT], answer: httpx.Response) -> AnswerT:
+        try:
+            return kind.model_validate_json(answer.content)
+        except ValueError as error:
+            raise ApiError(
+                answer.status_code,
+                {
+                    "title": "Not an answer of Voxqueue",
+                    "detail": f"{answer.url} answered with something that is no {kind.__name__}. "
+                    f"Is {self.base_url} the address of a Voxqueue API of this version?",
+                },
+            ) from error
+
+
+def _checked(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ClientError(f"{url!r} is no address: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ClientError(f"{url!r} is no address of an API; it looks like {DEFAULT_URL}.")
+    return url.rstrip("/")
+
+
+def _path(job_id: str) -> str:
+    if not job_id.isascii() or not job_id.replace("-", "").replace("_", "").isalnum():
+        raise ClientError(f"{job_id!r} is no job id.")  # it would lead to another address
+    return f"/v1/jobs/{job_id}"
+
+
+def _given(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _until(end: float | None, seconds: float) -> float:
+    """That many seconds, but none after the end."""
+    return seconds if end is None else min(seconds, end - time.monotonic())
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text and text.isascii() and text.isdigit() else None
