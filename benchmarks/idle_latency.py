@@ -24,11 +24,14 @@ _FAKE = {"VOXQUEUE_ENGINES": "fake", "VOXQUEUE_FAKE_FIXED_MS": "20", "VOXQUEUE_F
 def measure() -> dict[str, Any]:
     seconds = np.arange(3 * 16_000) / 16_000
     note = encode((0.3 * np.sin(2 * np.pi * 440 * seconds)).astype(np.float32), 16_000, AudioFormat.OGG)
-    with TemporaryDirectory(prefix="voxqueue-bench-") as folder, running_stack(Path(folder), env=_FAKE) as stack:
-        with httpx.Client(base_url=stack.api_url, timeout=30) as http:
-            for _ in range(WARM):
-                _overhead_ms(http, note)
-            runs = [[_overhead_ms(http, note) for _ in range(NOTES)] for _ in range(RUNS)]
+    with (
+        TemporaryDirectory(prefix="voxqueue-bench-") as folder,
+        running_stack(Path(folder), env=_FAKE) as stack,
+        httpx.Client(base_url=stack.api_url, timeout=30) as http,
+    ):
+        for _ in range(WARM):
+            _overhead_ms(http, note)
+        runs = [[_overhead_ms(http, note) for _ in range(NOTES)] for _ in range(RUNS)]
     return {
         "what": f"submit to succeeded minus the engines' time, ms; {RUNS} runs of {NOTES} notes of 3 s",
         "aim": "p50 <= 30 ms",
@@ -45,4 +48,4 @@ def _overhead_ms(http: httpx.Client, note: bytes) -> float:
     job = http.get(sent.headers["Location"], headers={"Prefer": "wait=20"}).json()
     took_ms = (time.perf_counter() - began) * 1000
     assert job["state"] == "succeeded", job
-    return took_ms - sum(run["run_ms"] for run in job["stages"])
+    return took_ms - float(sum(run["run_ms"] for run in job["stages"]))

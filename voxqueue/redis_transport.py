@@ -15,6 +15,7 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 class Channel(redis.Channel):  # its stubs know little of it, hence the Any below
     """Survives a Redis that goes away, and keeps its client."""
 
+    _in_poll: Any  # set while a BRPOP is in flight
     _kept: Any = None
 
     def close(self) -> None:

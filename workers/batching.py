@@ -1,6 +1,6 @@
 """Gathers the requests of many threads into batches for one owner: an engine, or the ledger.
 
-There is no timer. An idle owner starts at once with what is there; while it is busy, the next batch gathers by itself.
+An idle owner starts at once with what is there; while it is busy, the next batch gathers by itself. No timer is needed.
 This room knows neither jobs nor models.
 """
 
@@ -53,6 +53,8 @@ class Batcher(Generic[RequestT, ResultT]):
         max_count: Most requests in a batch.
         max_cost: Most cost of a batch. A single request may exceed it and then goes alone.
         deadline_s: How long a request may take, waiting included.
+        linger_s: How long to wait for company before a batch is taken, asked each time. An engine never lingers; the
+            ledger does when many jobs are under way, as Postgres does with commit_delay and commit_siblings.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Batcher(Generic[RequestT, ResultT]):
         max_count: int,
         max_cost: float = float("inf"),
         deadline_s: float,
+        linger_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.name = name
         self.deadline_s = deadline_s
@@ -71,6 +74,7 @@ class Batcher(Generic[RequestT, ResultT]):
         self._cost = cost
         self._max_count = max_count
         self._max_cost = max_cost
+        self._linger_s = linger_s
         self._waiting: list[_Waiting[RequestT, ResultT]] = []
         self._changed = threading.Condition()
         self._stopping = False
@@ -146,10 +150,13 @@ class Batcher(Generic[RequestT, ResultT]):
 
     def _next(self) -> list[_Waiting[RequestT, ResultT]] | None:
         """Wait for requests and take the next batch from them; None when stopping."""
-        with self._changed:
-            while True:
+        while True:
+            with self._changed:
                 while not self._waiting and not self._stopping:
                     self._changed.wait()
+            if linger_s := self._linger_s():
+                time.sleep(linger_s)
+            with self._changed:
                 if self._stopping:
                     return None
                 if batch := self._take():

@@ -5,7 +5,7 @@ Once they are committed, the changes are announced.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _MAX_MOVES = 128
 _DEADLINE_S = 60.0
+_LINGER_S = 0.01  # a statement costs the worker about 1 ms, however many moves it makes
 
 
 class LedgerError(VoxqueueError):
@@ -32,15 +33,23 @@ class LedgerError(VoxqueueError):
 
 
 class Ledger:
-    """The worker's pen. Each method waits until its move is committed, and raises only `VoxqueueError`."""
+    """The worker's pen. Each method waits until its move is committed, and raises only `VoxqueueError`.
 
-    def __init__(self, engine: Engine, announcer: Announcer) -> None:
+    Args:
+        is_crowded: Whether so many jobs are under way that waiting a moment for further moves pays.
+    """
+
+    def __init__(self, engine: Engine, announcer: Announcer, *, is_crowded: Callable[[], bool]) -> None:
         # A move is one statement: without a transaction around it, it costs one round trip.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._connection: Connection | None = None  # the batcher's thread keeps its own
         self._announcer = announcer
         self._batcher: Batcher[Move, Moved | None] = Batcher(
-            "ledger", self._write, max_count=_MAX_MOVES, deadline_s=_DEADLINE_S
+            "ledger",
+            self._write,
+            max_count=_MAX_MOVES,
+            deadline_s=_DEADLINE_S,
+            linger_s=lambda: _LINGER_S if is_crowded() else 0.0,
         )
 
     def claim(self, job_id: UUID, *, worker: str, stages: Iterable[Stage], lease_s: float) -> ClaimedJob | None:

@@ -95,7 +95,7 @@ class _Worker:
         config = ground.settings
         self._fleet_beat = Beat("heartbeat", config.worker.heartbeat_s, FleetBeat(self._report, ground.fleet))
         self._warmup = Warmup(stages, config, self._fleet_beat.nudge)
-        self._ledger = Ledger(ground.engine, ground.announcer)
+        self._ledger = Ledger(ground.engine, ground.announcer, is_crowded=lambda: self._runner.is_crowded)
         self._runner = Runner(
             worker=node,
             served=self._warmup.served,

@@ -29,6 +29,8 @@ from workers.steps import Concluded, Step
 
 log = logging.getLogger(__name__)
 
+_CROWD = 8
+
 
 class JobFailed(Exception):
     """What Celery, and so Flower, gets to see of a job that failed. By then the failure is written down."""
@@ -109,6 +111,11 @@ class Runner:
         """The jobs held now, for those who renew the leases."""
         with self._lock:
             return list(self._held.values())
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more jobs are held than a few."""
+        return len(self._held) > _CROWD
 
     def stop(self) -> None:
         """Begin nothing new: what waits for an engine goes back to its queue, what runs is finished and handed on."""

@@ -68,13 +68,14 @@ class Sweeper:
         ]
 
     def _stale_hints(self, session: Session) -> list[Hint]:
-        """Hints for jobs that wait for longer than a hint should take, at stages with fewer hints than such jobs."""
+        """Hints for jobs that wait in vain for the one they had."""
         hints: list[Hint] = []
         for stage, waiting in repository.queues(session).items():
-            in_redis = self._queue.depth(stage) if waiting.depth else 0
-            if in_redis is None or in_redis >= waiting.depth:
-                continue  # Redis is away, or every waiting job has its hint: a deep backlog is not sent again
-            hints += repository.stale_hints(session, stage, self._settings.hint_stale_s, _LIMIT)
+            in_redis = self._queue.depth(stage) if waiting.depth else None
+            if in_redis is None:
+                continue  # nothing waits, or Redis is away
+            stale_s = self._settings.hint_stale_s
+            hints += repository.stale_hints(session, stage, stale_s, _LIMIT, queue_is_empty=in_redis == 0)
         return hints
 
     def _remove_doomed(self) -> None:

@@ -180,8 +180,9 @@ def test_a_move_that_no_state_allows_is_a_bug_not_a_wish(sessions: Sessions) -> 
         move(sessions, impossible)
 
 
-def hint_all(session: Session, stage: Stage, stale_s: float) -> list[UUID]:
-    return [hint.job_id for hint in repository.stale_hints(session, stage, stale_s, 10)]
+def hint_all(session: Session, stage: Stage, stale_s: float, *, queue_is_empty: bool = True) -> list[UUID]:
+    hints = repository.stale_hints(session, stage, stale_s, 10, queue_is_empty=queue_is_empty)
+    return [hint.job_id for hint in hints]
 
 
 def test_hints_are_sent_again_only_for_jobs_that_wait_for_long(sessions: Sessions) -> None:
@@ -192,6 +193,27 @@ def test_hints_are_sent_again_only_for_jobs_that_wait_for_long(sessions: Session
         assert hint_all(session, Stage.TTS, 60) == [], "another stage"
         assert hint_all(session, Stage.LLM, 60) == [job_id]
         assert hint_all(session, Stage.LLM, 60) == [], "counts as hinted now"
+
+
+def test_a_deep_backlog_is_not_hinted_again_unless_later_jobs_overtake(sessions: Sessions) -> None:
+    old, newer = queue_job(sessions), queue_job(sessions)
+    with sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET hinted_at = now() - interval '90 s'"))
+        assert hint_all(session, Stage.LLM, 60, queue_is_empty=False) == [], "their hints are in the queue"
+        session.execute(text("UPDATE jobs SET hinted_at = now() - interval '30 s' WHERE id = :id"), {"id": newer})
+    assert claim(sessions, newer)
+    with sessions.begin() as session:
+        assert hint_all(session, Stage.LLM, 60, queue_is_empty=False) == [old], "its hint was passed over"
+
+
+def test_a_job_to_be_tried_again_is_hinted_when_it_is_due(sessions: Sessions) -> None:
+    job_id = queue_job(sessions)
+    assert claim(sessions, job_id)
+    assert move(sessions, lifecycle.put_back(job_id, 1, Stage.LLM, due_in_s=60, reason="engine broke"))[0]
+    with sessions.begin() as session:
+        assert hint_all(session, Stage.LLM, 0) == []
+        session.execute(text("UPDATE jobs SET due_at = now()"))
+        assert hint_all(session, Stage.LLM, 60, queue_is_empty=False) == [job_id], "it had none yet"
 
 
 def test_removing_a_job_dooms_its_blobs(sessions: Sessions) -> None:

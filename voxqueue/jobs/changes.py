@@ -1,6 +1,7 @@
 """Says on a Redis channel that a job has changed, so that whoever waits for it looks now instead of soon.
 
-An announcement is a job's id and its new state. It may be lost; those who wait look by themselves now and then.
+An announcement is a line for each job with its id and its new state. It may be lost; those who wait look by
+themselves now and then.
 """
 
 import logging
@@ -29,9 +30,14 @@ class Change:
         return f"{self.job_id} {self.state}"
 
     @classmethod
-    def parse(cls, announcement: str) -> Self:
-        job_id, _, state = announcement.partition(" ")
+    def parse(cls, line: str) -> Self:
+        job_id, _, state = line.partition(" ")
         return cls(UUID(job_id), JobState(state))
+
+
+def parse(announcement: str) -> list[Change]:
+    """The changes that one message tells of."""
+    return [Change.parse(line) for line in announcement.splitlines()]
 
 
 def channel(settings: RedisSettings) -> str:
@@ -68,11 +74,7 @@ class Announcer:
             while not self._waiting.empty() and len(changes) < 100:
                 changes.append(self._waiting.get())
             try:
-                with self._redis.pipeline(transaction=False) as pipeline:
-                    for change in changes:
-                        if change is not None:
-                            pipeline.publish(self._channel, str(change))
-                    pipeline.execute()
+                self._redis.publish(self._channel, "\n".join(str(change) for change in changes if change is not None))
             except redis.RedisError as error:
                 log.debug("%d announcements lost: %s", len(changes), error)
             if None in changes:

@@ -7,7 +7,7 @@ database's.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -204,8 +204,8 @@ WITH moves AS MATERIALIZED (
 ), moved AS (
     UPDATE jobs SET
         state = m."to",
-        attempt = jobs.attempt + m.claims::int,
-        lost_leases = jobs.lost_leases + m.lost::int,
+        attempt = jobs.attempt + coalesce(m.claims, false)::int,
+        lost_leases = jobs.lost_leases + coalesce(m.lost, false)::int,
         stage = coalesce(m.stage, jobs.stage),
         worker = coalesce(m.worker, jobs.worker),
         lease_until = CASE WHEN m."to" = 'running' THEN now() + make_interval(secs => m.lease_s) END,
@@ -220,7 +220,7 @@ WITH moves AS MATERIALIZED (
         AND m.origins ? jobs.state
         AND (m.attempt IS NULL OR jobs.attempt = m.attempt)
         AND (m.served IS NULL OR (m.served ? jobs.stage AND jobs.due_at <= now()))
-        AND (NOT m.lost OR jobs.lease_until < now())
+        AND (m.lost IS NULL OR jobs.lease_until < now())
     RETURNING jobs.*, m.claims, m.outcomes
 ), outcomes AS (
     SELECT moved.id AS job_id, o.*
@@ -232,7 +232,7 @@ WITH moves AS MATERIALIZED (
 ), ended AS (
     UPDATE stage_runs SET
         state = o.state,
-        failures = stage_runs.failures + o.failed_try::int,
+        failures = stage_runs.failures + coalesce(o.failed_try, false)::int,
         reason = o.reason,
         engine = coalesce(o.engine, stage_runs.engine),
         model = coalesce(o.model, stage_runs.model),
@@ -317,5 +317,6 @@ def _moved(row: Any) -> Moved:
 
 def _as_json(value: object) -> object:
     if isinstance(value, Move | Outcome):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        members = ((name, getattr(value, name)) for name in value.__slots__)
+        return {name: member for name, member in members if member is not None and member is not False}
     return str(value)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, delete, func, inspect, select, text, update
+from sqlalchemy import Connection, Table, delete, func, inspect, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, aliased, joinedload
 from sqlalchemy.orm.attributes import instance_dict, set_committed_value
 
 from voxqueue.database.base import Base
@@ -16,6 +17,8 @@ from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.models import DoomedBlob, Job, Note, StageRun
 from voxqueue.jobs.states import OPEN_STATES, JobState, RunState
 from voxqueue.stages import Stage
+
+_OUT_OF_ORDER = timedelta(seconds=2)  # hints are taken in their order, but by many threads at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,16 +172,29 @@ def lost_leases(session: Session, limit: int) -> list[LostLease]:
     return [LostLease(*row) for row in session.execute(lost)]
 
 
-def stale_hints(session: Session, stage: Stage, stale_s: float, limit: int) -> list[Hint]:
-    """Queued jobs that are due and have no hint, or one so old that it may be lost; they count as hinted now."""
-    old = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, stale_s)
+def stale_hints(session: Session, stage: Stage, stale_s: float, limit: int, *, queue_is_empty: bool) -> list[Hint]:
+    """Queued jobs that are due and whose hint was never sent, or is lost; they count as hinted now.
+
+    A hint is lost if the queue is empty, or if a job of the same priority that was hinted later runs already: a deep
+    backlog, whose hints are merely old, is not hinted again.
+    """
+    running = aliased(Job)
+    latest = (
+        select(running.priority, func.max(running.hinted_at).label("hinted_at"))
+        .where(running.state == JobState.RUNNING, running.stage == stage)
+        .group_by(running.priority)
+        .subquery()
+    )
+    is_old = Job.hinted_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, stale_s)
+    is_passed_over = true() if queue_is_empty else Job.hinted_at < latest.c.hinted_at - _OUT_OF_ORDER
     waiting = (
         select(Job.id)
+        .outerjoin(latest, latest.c.priority == Job.priority)
         .where(Job.state == JobState.QUEUED, Job.stage == stage, Job.due_at <= func.now())
-        .where((Job.hinted_at.is_(None)) | (Job.hinted_at < old))
+        .where(Job.hinted_at.is_(None) | (is_old & is_passed_over))
         .order_by(Job.due_at)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=Job)
     )
     hinted = (
         update(Job)
