@@ -25,7 +25,7 @@ from voxqueue.jobs.submission import hint
 from voxqueue.queue import JobQueue
 from voxqueue.settings import DatabaseSettings, RedisSettings, Settings
 
-RUNS = 1
+RUNS = 5
 JOBS, JOBS_ONE_BY_ONE = 5_000, 500  # one by one, the rate is steady after a few dozen
 LARGEST = 32
 CEILING = LARGEST / 0.052

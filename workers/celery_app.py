@@ -5,6 +5,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 
+import celery.worker.consumer
 from celery import Celery, signals
 
 from voxqueue.queue import celery_config
@@ -12,13 +13,33 @@ from voxqueue.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_EVENTS_S = 0.05
+
+
+class Consumer(celery.worker.consumer.Consumer):
+    """Tells Flower of tasks up to 50 ms later, many at once.
+
+    Celery sends each event as it comes, which took a fifth of the time of a worker with many short tasks.
+    """
+
+    _flush_is_due = False
+
+    def on_send_event_buffered(self) -> None:
+        if self.hub and not self._flush_is_due:
+            self._flush_is_due = True
+            self.hub.call_later(_EVENTS_S, self._flush_gathered)
+
+    def _flush_gathered(self) -> None:
+        self._flush_is_due = False  # before the flush: what comes in meanwhile is due again
+        self._flush_events()  # type: ignore[attr-defined]
+
 
 def create_app(settings: Settings) -> Celery:
     """A Celery application with our configuration and no tasks yet."""
     # Celery warns root about messages that run code when they are unpickled; we accept nothing but JSON.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser")
     app = Celery("voxqueue")
-    app.conf.update(celery_config(settings))
+    app.conf.update(celery_config(settings), worker_consumer=f"{Consumer.__module__}:{Consumer.__name__}")
     return app
 
 

@@ -7,6 +7,7 @@ themselves now and then.
 import logging
 import queue
 import threading
+import time
 from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
@@ -17,6 +18,8 @@ from voxqueue.jobs.states import JobState
 from voxqueue.settings import RedisSettings
 
 log = logging.getLogger(__name__)
+
+_PAUSE_S = 0.005  # between messages: under load, what comes in meanwhile shares the next one
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +82,4 @@ class Announcer:
                 log.debug("%d announcements lost: %s", len(changes), error)
             if None in changes:
                 return
+            time.sleep(_PAUSE_S)
