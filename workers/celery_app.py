@@ -4,6 +4,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import celery.worker.consumer
 from celery import Celery, signals
@@ -22,9 +23,10 @@ class Consumer(celery.worker.consumer.Consumer):
     Celery sends each event as it comes, which took a fifth of the time of a worker with many short tasks.
     """
 
+    hub: Any
     _flush_is_due = False
 
-    def on_send_event_buffered(self) -> None:
+    def on_send_event_buffered(self) -> None:  # type: ignore[override]
         if self.hub and not self._flush_is_due:
             self._flush_is_due = True
             self.hub.call_later(_EVENTS_S, self._flush_gathered)
