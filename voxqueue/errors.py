@@ -71,6 +71,10 @@ class BodyTooLarge(VoxqueueError):
     status, code, title = 413, "body-too-large", "The upload is too large"
 
 
+class RangeNotSatisfiable(VoxqueueError):
+    status, code, title = 416, "range-not-satisfiable", "The file has no such part"
+
+
 class AudioError(VoxqueueError):
     """An upload that cannot be used as a note."""
 
@@ -165,10 +169,10 @@ class DeadlineExceeded(StageError):
     status, code, title, retryable = 504, "deadline-exceeded", "The stage took too long", True
 
 
-class WorkerStopping(StageError):
-    """The worker is shutting down; the request was not begun and goes back to the queue."""
+class NotBegun(StageError):
+    """The engine has not looked at the request; that counts as no failure, and the job goes back to its queue."""
 
-    status, code, title, retryable = 503, "worker-stopping", "The worker is shutting down", True
+    status, code, title, retryable = 503, "not-begun", "The stage was not begun", True
 
 
 class WorkersLost(StageError):

@@ -69,6 +69,8 @@ class JobQueue:
     def __init__(self, settings: Settings) -> None:
         self._app = Celery("voxqueue", set_as_current=False)
         self._app.conf.update(celery_config(settings))
+        # A worker waits for Redis to come back, and so does kombu by itself, for six seconds. Whoever submits does not.
+        self._app.conf.broker_transport_options |= {"max_retries": 0}
         self._silent_until = 0.0
 
     def hint(self, hints: Sequence[Hint]) -> bool:

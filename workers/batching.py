@@ -13,7 +13,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from voxqueue.errors import DeadlineExceeded, EngineFailed, VoxqueueError, WorkerStopping
+from voxqueue.errors import DeadlineExceeded, EngineFailed, NotBegun, VoxqueueError
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ class _Waiting(Generic[RequestT, ResultT]):
     cost: float
     wanted: Callable[[], bool]
     deadline: float
+    alone: bool
+    begun: bool = False
     answered: "Future[Answer[ResultT]]" = field(default_factory=Future)
 
 
@@ -82,24 +84,27 @@ class Batcher(Generic[RequestT, ResultT]):
         self._thread = threading.Thread(target=self._serve, name=f"batcher-{name}", daemon=True)
         self._thread.start()
 
-    def ask(self, request: RequestT, *, wanted: Callable[[], bool] = lambda: True) -> Answer[ResultT]:
+    def ask(
+        self, request: RequestT, *, wanted: Callable[[], bool] = lambda: True, alone: bool = False
+    ) -> Answer[ResultT]:
         """Wait for the answer to one request. Never raises: what went wrong is the answer's result.
 
-        A request that is no longer `wanted` when its batch is made up is left out.
+        A request that is no longer `wanted` when its batch is made up is left out. One that wants to be `alone` shares
+        its batch with nobody.
         """
-        return self.ask_together([request], wanted=wanted)[0]
+        return self.ask_together([request], wanted=wanted, alone=alone)[0]
 
     def ask_together(
-        self, requests: Sequence[RequestT], *, wanted: Callable[[], bool] = lambda: True
+        self, requests: Sequence[RequestT], *, wanted: Callable[[], bool] = lambda: True, alone: bool = False
     ) -> list[Answer[ResultT]]:
         """Wait for the answers to several requests, which share a batch as far as its bounds allow."""
         deadline = time.monotonic() + self.deadline_s
         asked: list[_Waiting[RequestT, ResultT]] = [
-            _Waiting(request, self._cost(request), wanted, deadline) for request in requests
+            _Waiting(request, self._cost(request), wanted, deadline, alone) for request in requests
         ]
         with self._changed:
             if self._stopping:
-                return [_unanswered(WorkerStopping("The worker is shutting down.")) for _ in asked]
+                return [_unanswered(NotBegun("The worker is shutting down.")) for _ in asked]
             self._waiting.extend(asked)
             self._changed.notify()
         return [self._answer(waiting) for waiting in asked]
@@ -110,13 +115,13 @@ class Batcher(Generic[RequestT, ResultT]):
         return 0.0 if since is None else time.monotonic() - since
 
     def stop(self, *, wait_s: float | None = None) -> None:
-        """Answer what waits with `WorkerStopping` and let the call in progress end, for which this waits `wait_s`."""
+        """Answer what waits with `NotBegun` and let the call in progress end, for which this waits `wait_s`."""
         with self._changed:
             self._stopping = True
             left, self._waiting = self._waiting, []
             self._changed.notify()
         for waiting in left:
-            _give(waiting, _unanswered(WorkerStopping("The worker is shutting down.")))
+            _give(waiting, _unanswered(NotBegun("The worker is shutting down.")))
         if wait_s is not None:
             self._thread.join(timeout=wait_s)
 
@@ -125,6 +130,8 @@ class Batcher(Generic[RequestT, ResultT]):
             return waiting.answered.result(timeout=max(0.0, waiting.deadline - time.monotonic()))
         except FutureTimeout:
             waiting.answered.cancel()
+            if not waiting.begun:
+                return _unanswered(NotBegun(f"{self.name} did not come to this within {self.deadline_s:g} s."))
             return _unanswered(DeadlineExceeded(f"{self.name} gave no answer within {self.deadline_s:g} s."))
 
     def _serve(self) -> None:
@@ -167,18 +174,20 @@ class Batcher(Generic[RequestT, ResultT]):
         now = time.monotonic()
         kept = [one for one in self._waiting if now < one.deadline and not one.answered.cancelled() and one.wanted()]
         for dropped in set(self._waiting).difference(kept):
-            _give(dropped, _unanswered(WorkerStopping("The request is no longer wanted.")))
+            _give(dropped, _unanswered(NotBegun("The request is late, or no longer wanted.")))
         self._waiting = kept
         if not kept:
             return []
         oldest = kept[0]
+        company = [oldest] if oldest.alone else [one for one in kept if not one.alone]
         batch: list[_Waiting[RequestT, ResultT]] = []
         longest = 0.0
-        for one in sorted(kept, key=lambda one: abs(one.cost - oldest.cost)):  # stable: the oldest comes first
+        for one in sorted(company, key=lambda one: abs(one.cost - oldest.cost)):  # stable: the oldest comes first
             padded = max(longest, one.cost) * (len(batch) + 1)
             if batch and (len(batch) >= self._max_count or padded > self._max_cost):
                 break
             batch.append(one)
+            one.begun = True
             longest = max(longest, one.cost)
         taken = set(batch)
         self._waiting = [one for one in kept if one not in taken]

@@ -20,6 +20,7 @@ from workers.warmup import Warmup
 
 log = logging.getLogger(__name__)
 
+_SETTLE_S = 1.0  # for the jobs in the call to be written down as late; whatever else is held is not to blame
 EXIT_HUNG = 70  # a supervisor starts the worker anew
 
 
@@ -113,8 +114,10 @@ class Watchdog:
     def __call__(self) -> None:
         for stage, served in self._runner.served.items():
             busy_s = served.batcher.busy_s()
-            if busy_s > served.batcher.deadline_s:
+            if busy_s > served.batcher.deadline_s + _SETTLE_S:
                 log.critical("%s has hung for %.0f s; this worker gives up", served.engine.name, busy_s)
                 self._warmup.fail(stage, f"{served.engine.name} hung for {busy_s:.0f} s; the worker is being replaced.")
                 self._last_words()
+                self._runner.stop()
+                self._runner.put_back_all()
                 os._exit(EXIT_HUNG)

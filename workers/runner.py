@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from voxqueue.errors import DatabaseUnavailable, VoxqueueError, WorkerStopping
+from voxqueue.errors import DatabaseUnavailable, NotBegun, VoxqueueError
 from voxqueue.jobs import lifecycle
 from voxqueue.jobs.lifecycle import ClaimedJob, Move, Moved, Outcome
 from voxqueue.jobs.repository import Hint
@@ -30,6 +30,10 @@ from workers.steps import Concluded, Step
 log = logging.getLogger(__name__)
 
 _CROWD = 8
+
+
+class Stopping(Exception):
+    """The worker is shutting down and takes no more jobs. The hint is for another one."""
 
 
 class JobFailed(Exception):
@@ -87,9 +91,17 @@ class Runner:
         self._stopping = threading.Event()
 
     def run(self, job_id: UUID) -> str:
-        """Run a job as far as this worker can. Returns a line for Flower; raises `JobFailed` when the job failed."""
+        """Run a job as far as this worker can.
+
+        Returns:
+            A line for Flower.
+
+        Raises:
+            JobFailed: The job failed.
+            Stopping: The job was not touched.
+        """
         if self._stopping.is_set():
-            return "left alone: the worker is shutting down"
+            raise Stopping(f"job {job_id} is left to another worker")
         try:
             job = self._ledger.claim(
                 job_id, worker=self.worker, stages=list(self.served), lease_s=self._settings.lease_s
@@ -161,7 +173,9 @@ class Runner:
         step = self._steps[held.stage]
         try:
             request = step.prepare(held.job)
-            answer = self.served[held.stage].batcher.ask(request, wanted=lambda: not held.lost)
+            # Who was there when a try failed or a worker died may be the cause, and must not harm others again.
+            suspect = held.job.failures > 0 or held.job.lost_leases > 0
+            answer = self.served[held.stage].batcher.ask(request, wanted=lambda: not held.lost, alone=suspect)
             if isinstance(answer.result, VoxqueueError):
                 return answer.result
             return Ran(answer, step.conclude(held.job, answer.result))
@@ -198,7 +212,7 @@ class Runner:
     def _failed(self, held: Held, error: VoxqueueError) -> Move:
         """What follows an error: back to the queue, now or later, or the end of the job."""
         job, stage = held.job, held.stage
-        if isinstance(error, WorkerStopping):
+        if isinstance(error, NotBegun):
             return lifecycle.put_back(job.id, job.attempt, stage)
         failures = (job.failures if stage is job.stage else 0) + 1
         if error.retryable and failures < self._settings.max_tries:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from uuid import UUID
 
 from celery import Celery
+from celery.exceptions import Reject
 
 from voxqueue.queue import UPKEEP_TASK, task_name
 from voxqueue.stages import Stage
-from workers.runner import JobFailed, Runner
+from workers.runner import JobFailed, Runner, Stopping
 
 
 def register_jobs(app: Celery, runner: Runner) -> None:
@@ -16,7 +17,10 @@ def register_jobs(app: Celery, runner: Runner) -> None:
 
         @app.task(name=task_name(stage), throws=(JobFailed,))
         def run(job_id: str) -> str:
-            return runner.run(UUID(job_id))
+            try:
+                return runner.run(UUID(job_id))
+            except Stopping as error:
+                raise Reject(str(error), requeue=True) from None
 
 
 def register_upkeep(app: Celery, sweep: Callable[[], None]) -> None:

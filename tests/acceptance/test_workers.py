@@ -153,6 +153,19 @@ def test_a_killed_redis_is_no_outage(stack: Stack, client: Client, note: bytes) 
     stack.wait_until_ready(30)
 
 
+def test_a_worker_whose_engine_hangs_is_replaced_and_the_others_jobs_run_on() -> None:
+    with start({**_FAKE, "VOXQUEUE_LLM_DEADLINE_S": "1.5"}) as stack, Client(stack.api_url) as client:
+        pid = stack.process("worker-1")
+        hanging = client.send_text("!hang@llm", kind=Kind.REPLY)
+        _until(lambda: client.job(hanging.id).state == "running")
+        others = [client.send_text(f"text {number}", kind=Kind.REPLY) for number in range(5)]
+        assert {job.state for job in wait_all(client, others)} == {"succeeded"}
+        assert stack.process("worker-1") != pid, "nothing else ends a thread that hangs"
+        hanging = client.wait(hanging, timeout=2 * _WAIT_S)
+        assert hanging.state == "failed", "it hangs each time, until it is given up"
+        assert_nothing_half_done(stack)
+
+
 def test_the_fleet_is_never_ready_before_it_is_warm() -> None:
     slow = {**_FAKE, "VOXQUEUE_FAKE_LOAD_MS": "700"}
     seen: list[tuple[bool, str, int]] = []

@@ -65,6 +65,13 @@ def descendants(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
+@pytest.fixture
+def started() -> Callable[[], set[psutil.Process]]:
+    """Tells the children that this process has since the test began; other tests' servers may be there all along."""
+    before = set(psutil.Process().children())
+    return lambda: set(psutil.Process().children()) - before
+
+
 def python(name: str, code: str, grace_s: float = 5) -> Child:
     return Child(name, (sys.executable, "-uc", textwrap.dedent(code)), grace_s=grace_s)
 
@@ -72,7 +79,9 @@ def python(name: str, code: str, grace_s: float = 5) -> Child:
 # --- servers ----------------------------------------------------------------------------------------------------------
 
 
-def test_postgres_keeps_its_data_in_a_folder_with_a_long_path(folder: Path) -> None:
+def test_postgres_keeps_its_data_in_a_folder_with_a_long_path(
+    folder: Path, started: Callable[[], set[psutil.Process]]
+) -> None:
     deep = folder / ("long" * 30) / ("path" * 30)
     (deep / "data.unfinished").mkdir(parents=True)
     (deep / "data.unfinished" / "PG_VERSION").write_text("18\n")  # as a kill -9 during the first start leaves it
@@ -84,7 +93,7 @@ def test_postgres_keeps_its_data_in_a_folder_with_a_long_path(folder: Path) -> N
             assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
             assert connection.execute("SHOW fsync").fetchone() == ("on",)
             connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
-    assert descendants(os.getpid()) == []
+    assert started() == set()
 
     # A pid file from before a reboot, whose number now belongs to something else of the same user.
     stranger = subprocess.Popen(["/bin/sleep", "60"], user=(deep / "data").stat().st_uid)
@@ -113,15 +122,15 @@ def test_redis_keeps_its_data_and_wants_its_password(folder: Path) -> None:
         assert client.get("kept") == b"yes"
 
 
-def test_servers_stop_when_the_block_fails(folder: Path) -> None:
+def test_servers_stop_when_the_block_fails(folder: Path, started: Callable[[], set[psutil.Process]]) -> None:
     def fail() -> None:
         with embedded_redis(folder, durable=False):
-            assert len(descendants(os.getpid())) == 1
+            assert len(started()) == 1
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    assert descendants(os.getpid()) == []
+    assert started() == set()
 
 
 def test_a_killed_parent_leaves_no_server_and_loses_nothing(folder: Path) -> None:
@@ -157,13 +166,13 @@ def test_a_missing_redis_says_what_to_do(folder: Path, monkeypatch: pytest.Monke
         embedded_redis(folder).__enter__()
 
 
-def test_a_server_that_cannot_start_says_why(folder: Path) -> None:
+def test_a_server_that_cannot_start_says_why(folder: Path, started: Callable[[], set[psutil.Process]]) -> None:
     with embedded_redis(folder):
         pass
     (folder / "appendonly.aof").write_bytes(b"this is not a log of commands\r\n")
     with pytest.raises(MisconfiguredError, match=r"redis did not start.*(?s:.)*Bad file format"):
         embedded_redis(folder).__enter__()
-    assert descendants(os.getpid()) == []
+    assert started() == set()
 
 
 def test_a_folder_has_one_owner(folder: Path) -> None:
@@ -299,7 +308,9 @@ def test_names_are_coloured_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) 
 # --- stack ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_stack_starts_what_is_not_configured_and_stops_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_starts_what_is_not_configured_and_stops_all(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, started: Callable[[], set[psutil.Process]]
+) -> None:
     for variable in ("DATABASE_URL", "REDIS_URL", "S3_BUCKET", "STORAGE_DIR"):
         monkeypatch.delenv(f"VOXQUEUE_{variable}", raising=False)
     two = [["worker", "--stages", "stt"], ["worker", "--stages", "llm,tts"]]
@@ -320,7 +331,7 @@ def test_a_stack_starts_what_is_not_configured_and_stops_all(folder: Path, monke
                 second.process("postgres")
             assert "VOXQUEUE_STORAGE_DIR" not in second.env
             assert sorted(path.name for path in (folder / "b").iterdir()) == ["lock", "stack.log"]
-    assert descendants(os.getpid()) == []
+    assert started() == set()
 
 
 @pytest.fixture(scope="module")

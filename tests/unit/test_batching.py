@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from voxqueue.errors import DeadlineExceeded, EngineFailed, VoxqueueError, WorkerStopping
+from voxqueue.errors import DeadlineExceeded, EngineFailed, NotBegun, VoxqueueError
 from workers.batching import Batcher
 
 pytestmark = pytest.mark.unit
@@ -102,7 +102,7 @@ def test_a_request_waits_no_longer_than_its_deadline_and_is_not_run_afterwards()
         assert gate.entered.wait(5)
         second = pool.submit(batcher.ask, 2.0)
         assert isinstance(first.result(timeout=5).result, DeadlineExceeded)
-        assert isinstance(second.result(timeout=5).result, DeadlineExceeded)
+        assert isinstance(second.result(timeout=5).result, NotBegun), "waiting in vain is no failure of its own"
         assert batcher.busy_s() > 0.1
         gate.opened.set()
     assert batcher.ask(3.0).result == 6.0
@@ -120,8 +120,8 @@ def test_stopping_answers_what_waits_and_lets_the_call_in_progress_end() -> None
         while not batcher._waiting:
             time.sleep(0.001)
         batcher.stop()
-        assert isinstance(second.result(timeout=1).result, WorkerStopping)
-        assert isinstance(batcher.ask(3.0).result, WorkerStopping)
+        assert isinstance(second.result(timeout=1).result, NotBegun)
+        assert isinstance(batcher.ask(3.0).result, NotBegun)
         assert not first.done()
         gate.opened.set()
         assert first.result(timeout=5).result == 2.0
@@ -140,8 +140,24 @@ def test_a_request_that_is_no_longer_wanted_is_left_out() -> None:
         gate.opened.set()
         assert first.result().result == 2.0
         assert wanted.result().result == 6.0
-        assert isinstance(unwanted.result().result, WorkerStopping)
+        assert isinstance(unwanted.result().result, NotBegun)
     assert gate.batches == [[1.0], [3.0]]
+    batcher.stop(wait_s=5)
+
+
+def test_who_wants_to_be_alone_shares_a_batch_with_nobody() -> None:
+    gate = Gate()
+    batcher = Batcher("test", gate, max_count=8, deadline_s=10)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(batcher.ask, 1.0)]
+        assert gate.entered.wait(5)
+        for number, alone in ((2.0, False), (3.0, True), (4.0, False)):
+            asked.append(pool.submit(batcher.ask, number, alone=alone))
+            while len(batcher._waiting) < len(asked) - 1:
+                time.sleep(0.001)
+        gate.opened.set()
+        assert [one.result().result for one in asked] == [2.0, 4.0, 6.0, 8.0]
+    assert gate.batches == [[1.0], [2.0, 4.0], [3.0]]
     batcher.stop(wait_s=5)
 
 

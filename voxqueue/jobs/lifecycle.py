@@ -58,7 +58,11 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """What a worker needs to know of a job that it has claimed. `results` has those of the stages already committed."""
+    """What a worker needs to know of a job that it has claimed.
+
+    `results` has those of the stages already committed. `failures` counts the failed tries of the stage that the job
+    stands at, `lost_leases` the workers that went away with the job.
+    """
 
     id: UUID
     attempt: int
@@ -72,6 +76,7 @@ class ClaimedJob:
     audio_format: str
     results: dict[Stage, dict[str, Any]]
     failures: int
+    lost_leases: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +262,7 @@ WITH moves AS MATERIALIZED (
 )
 SELECT moved.id, moved.attempt, moved.state, moved.stage, moved.priority, moved.due_at <= now(), moved.claims,
     moved.kind, notes.key, moved.text, moved.language, moved.instructions, moved.voice, moved.audio_format,
+    moved.lost_leases,
     CASE WHEN moved.claims THEN (
         SELECT jsonb_object_agg(stage, result) FROM stage_runs WHERE job_id = moved.id AND state = 'succeeded') END,
     CASE WHEN moved.claims THEN (
@@ -294,7 +300,7 @@ def _move_once(connection: Connection, moves: Sequence[Move]) -> dict[UUID, Move
 
 
 def _moved(row: Any) -> Moved:
-    job_id, attempt, state, stage, priority, is_due, claims, kind, *wishes, results, failures = row
+    job_id, attempt, state, stage, priority, is_due, claims, kind, *wishes, lost_leases, results, failures = row
     claimed = None
     if claims:
         key, words, language, instructions, voice, audio_format = wishes
@@ -311,6 +317,7 @@ def _moved(row: Any) -> Moved:
             audio_format=audio_format,
             results={Stage(name): result for name, result in (results or {}).items()},
             failures=failures,
+            lost_leases=lost_leases,
         )
     return Moved(job_id, attempt, JobState(state), Stage(stage), Priority(priority), is_due, claimed)
 
