@@ -43,8 +43,8 @@ class Move:
 
     job_id: UUID
     to: JobState
-    origins: tuple[JobState, ...]
     attempt: int | None = None
+    origins: tuple[JobState, ...] = (JobState.RUNNING,)
     stage: Stage | None = None
     outcomes: tuple[Outcome, ...] = ()
     claims: bool = False
@@ -112,7 +112,6 @@ def proceed(job_id: UUID, attempt: int, outcomes: tuple[Outcome, ...], stage: St
         job_id=job_id,
         attempt=attempt,
         to=JobState.RUNNING,
-        origins=(JobState.RUNNING,),
         stage=stage,
         outcomes=(*outcomes, begun),
         lease_s=lease_s,
@@ -126,7 +125,6 @@ def hand_over(job_id: UUID, attempt: int, outcomes: tuple[Outcome, ...], stage: 
         job_id=job_id,
         attempt=attempt,
         to=JobState.QUEUED,
-        origins=(JobState.RUNNING,),
         stage=stage,
         outcomes=(*outcomes, waiting),
     )
@@ -134,9 +132,7 @@ def hand_over(job_id: UUID, attempt: int, outcomes: tuple[Outcome, ...], stage: 
 
 def succeed(job_id: UUID, attempt: int, outcomes: tuple[Outcome, ...]) -> Move:
     """Commit the last stage, and with it the job."""
-    return Move(
-        job_id=job_id, attempt=attempt, to=JobState.SUCCEEDED, origins=(JobState.RUNNING,), outcomes=tuple(outcomes)
-    )
+    return Move(job_id=job_id, attempt=attempt, to=JobState.SUCCEEDED, outcomes=outcomes)
 
 
 def fail(job_id: UUID, attempt: int, outcomes: tuple[Outcome, ...], error: dict[str, Any]) -> Move:
@@ -145,8 +141,7 @@ def fail(job_id: UUID, attempt: int, outcomes: tuple[Outcome, ...], error: dict[
         job_id=job_id,
         attempt=attempt,
         to=JobState.FAILED,
-        origins=(JobState.RUNNING,),
-        outcomes=tuple(outcomes),
+        outcomes=outcomes,
         error=error,
     )
 
@@ -158,7 +153,6 @@ def put_back(job_id: UUID, attempt: int, stage: Stage, *, due_in_s: float = 0, r
         job_id=job_id,
         attempt=attempt,
         to=JobState.QUEUED,
-        origins=(JobState.RUNNING,),
         outcomes=(waiting,),
         due_in_s=due_in_s,
     )
@@ -171,7 +165,6 @@ def lose_lease(job_id: UUID, attempt: int, stage: Stage) -> Move:
         job_id=job_id,
         attempt=attempt,
         to=JobState.QUEUED,
-        origins=(JobState.RUNNING,),
         outcomes=(waiting,),
         lost=True,
     )
@@ -184,7 +177,6 @@ def give_up(job_id: UUID, attempt: int, stage: Stage, error: dict[str, Any]) -> 
         job_id=job_id,
         attempt=attempt,
         to=JobState.FAILED,
-        origins=(JobState.RUNNING,),
         outcomes=(failed,),
         lost=True,
         error=error,

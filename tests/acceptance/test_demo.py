@@ -1,0 +1,90 @@
+"""The command that a newcomer types first."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.recordings import SHARED_AUDIO
+from voxqueue.audio import decode
+from voxqueue.demo import SENTENCE
+
+pytestmark = pytest.mark.acceptance
+
+
+def demo(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Start the demo with a temporary folder of its own, so that what it leaves there can be seen."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "voxqueue", "demo", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
+    )
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Short, and open to the user that Postgres runs as."""
+    made = Path(tempfile.mkdtemp(prefix="vq-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Processes that were started for a demo in this folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get("TMPDIR") == str(folder):
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_the_demo_brings_a_note_through_and_leaves_nothing_but_the_reply(folder: Path) -> None:
+    process = demo(folder, "--json")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    job = json.loads(out)
+    assert job["transcript"]["text"] == "".join(c for c in SENTENCE.lower() if c.isalpha() or c == " ")
+    assert job["reply"]["text"]
+    speech = Path(job["audio_path"])
+    assert len(decode(speech.read_bytes(), max_seconds=60)) > 16_000
+    assert left_behind(folder) == []
+    assert [path for path in folder.iterdir() if path != speech.parent] == []
+
+
+@pytest.mark.skipif(SHARED_AUDIO is None, reason="no real recordings here")
+def test_the_demo_takes_a_recording_of_ones_own(folder: Path) -> None:
+    assert SHARED_AUDIO is not None
+    process = demo(folder, "--note", str(SHARED_AUDIO / "jfk.mp3"))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "fellow" in out, "it hears about two words of three"
+    assert "stt  done" in err
+
+
+@pytest.mark.parametrize(("number", "after_s"), [(signal.SIGINT, 2.0), (signal.SIGTERM, 5.0)])
+def test_an_interrupted_demo_leaves_nothing_behind(folder: Path, number: int, after_s: float) -> None:
+    process = demo(folder)
+    time.sleep(after_s)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + number, out + err
+    give_up = time.monotonic() + 5
+    while left_behind(folder) and time.monotonic() < give_up:
+        time.sleep(0.1)
+    assert left_behind(folder) == []
+    assert list(folder.iterdir()) == []
