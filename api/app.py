@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=description.TAGS,
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would make clients send their upload twice
         generate_unique_id_function=_operation_id,
         form_limits={"max_files": 4, "max_fields": 32, "max_part_size": _part_size(settings.limits)},
     )

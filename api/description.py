@@ -22,15 +22,25 @@ TAGS = [
 
 
 def complete(app: FastAPI) -> None:
-    """Complete what FastAPI says of the app: it knows nothing of the problem documents."""
+    """Correct what FastAPI says of the app: it knows nothing of our problem documents, and promises its own."""
     describe = app.openapi
 
     def described() -> dict[str, Any]:
-        schema = describe()
-        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        parts = schema["components"]["schemas"]
-        parts.update(problem.pop("$defs"))
-        parts["Problem"] = problem
-        return schema
+        if app.openapi_schema is None:
+            _correct(describe())
+        return describe()
 
     app.openapi = described  # type: ignore[method-assign]
+
+
+def _correct(schema: dict[str, Any]) -> None:
+    parts = schema["components"]["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        del parts[unused]
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts |= {**problem.pop("$defs"), "Problem": problem}
+    for methods in schema["paths"].values():
+        for operation in methods.values():
+            answers = operation["responses"]
+            if "application/json" in answers.get("422", {}).get("content", {}):  # FastAPI's own, where we have none
+                del answers["422"]

@@ -36,7 +36,7 @@ def problem(error: VoxqueueError, path: str, headers: Mapping[str, str] | None =
     return _json(error.status, members, {**retry_after, **(headers or {})})
 
 
-def refusal(status: int, detail: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
+def _refusal(status: int, detail: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
     """The answer where HTTP's own words for a status say it all."""
     phrase = HTTPStatus(status).phrase
     code = phrase.lower().replace(" ", "-")
@@ -82,7 +82,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
             return problem(BodyTooLarge(error.detail), path)
         case _:
             detail = error.detail
-    return refusal(error.status_code, detail, path, error.headers)
+    return _refusal(error.status_code, detail, path, error.headers)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

@@ -18,7 +18,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
-from voxqueue.jobs.changes import Change, channel
+from voxqueue.jobs.changes import channel, parse
 from voxqueue.settings import RedisSettings
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class JobWatch:
         while True:
             try:
                 await self._hear()
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, ValueError) as error:  # the last: somebody else spoke on our channel
                 log.debug("nobody tells us of changes, looking once a second instead: %s", error)
             await asyncio.sleep(_PAUSE_S)
 
@@ -117,8 +117,7 @@ class JobWatch:
             await announcements.subscribe(self._channel)
             while True:
                 message = await announcements.get_message(timeout=_SILENCE_S)
-                if message is not None:
-                    change = Change.parse(message["data"])
+                for change in parse(message["data"]) if message is not None else ():
                     if change.state.is_terminal:
                         for finished in self._waiters.get(change.job_id, ()):
                             finished.set()

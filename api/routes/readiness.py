@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.answers import as_json
 from api.dependencies import Use
+from api.schemas.problems import problems
 from api.schemas.readiness import Alive, Dependency, ProcessReadiness
 from api.services import Services
 from voxqueue.errors import Unavailable
@@ -45,7 +46,7 @@ def readyz(services: Use) -> Response:
 @router.get(
     "/api/ready",
     response_model=FleetReport,
-    responses={503: {"model": FleetReport, "description": "Not yet; try again after `Retry-After`"}},
+    responses={**problems(422), 503: {"model": FleetReport, "description": "Not yet; try again after `Retry-After`"}},
     summary="Is the fleet warm?",
 )
 def fleet_ready(

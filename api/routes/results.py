@@ -1,6 +1,6 @@
 """Hands out what the stages of a job have brought: its transcript and its speech."""
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -10,11 +10,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.answers import as_json
 from api.dependencies import JobId, Use
-from api.problems import refusal
+from api.problems import problem
 from api.schemas.jobs import JOBS_PATH, TranscriptView
 from api.schemas.problems import problems
 from voxqueue.audio import AudioFormat
-from voxqueue.errors import NotFound, ResultNotReady
+from voxqueue.errors import NotFound, RangeNotSatisfiable, ResultNotReady
 from voxqueue.jobs import repository
 from voxqueue.jobs.models import Job
 from voxqueue.jobs.states import RunState
@@ -68,7 +68,7 @@ def show_transcript(
         206: {"description": "The part of it that `Range` asks for"},
         304: {"description": "It is what `If-None-Match` names"},
         307: {"description": "It lies in an object store, at `Location`"},
-        **problems(404, 409, 503),
+        **problems(404, 409, 416, 503),
     },
     summary="Fetch the speech",
 )
@@ -99,7 +99,7 @@ def _result(job: Job, stage: Stage, name: str) -> dict[str, Any]:
 
 
 class _AudioFile(FileResponse):
-    """Starlette's, but for ranges that make no sense: those are problem documents like every other error."""
+    """Starlette's, but what is asked for in vain is a problem document, and units that nobody knows are ignored."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = False
@@ -112,10 +112,12 @@ class _AudioFile(FileResponse):
             elif not refused:
                 await send(message)
 
-        await super().__call__(scope, receive, translated)
+        known = [header for header in scope["headers"] if header[0] != b"range" or header[1].startswith(b"bytes=")]
+        await super().__call__({**scope, "headers": known}, receive, translated)
 
 
-def _bad_range(scope: Scope, message: MutableMapping[str, Any]) -> Response:
+def _bad_range(scope: Scope, message: Message) -> Response:
     size = dict(message["headers"]).get(b"content-range")
     headers = {} if size is None else {"Content-Range": size.decode()}
-    return refusal(message["status"], "The Range header asks for no part of this file.", scope["path"], headers)
+    error = RangeNotSatisfiable("The Range header asks for no part of this file.")
+    return problem(error, scope["path"], headers)

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Self, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from api.schemas import examples
 from voxqueue.audio import AudioFormat
 from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.models import Job, Note, StageRun
@@ -102,6 +103,8 @@ class JobError(BaseModel):
 
 class JobView(BaseModel):
     """A job: where it stands, and what it has brought so far."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.JOB]})
 
     id: UUID
     kind: Kind

@@ -9,6 +9,7 @@ _MEANINGS = {
     409: "The job is not in a state that allows this",
     413: "The body or the recording is too large",
     415: "The body is of the wrong type, or the file is no recording",
+    416: "The file has no such part",
     422: "The request is not valid, or the recording cannot be used",
     503: "Something that we need does not answer; try again after `Retry-After`",
 }

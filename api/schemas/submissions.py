@@ -1,13 +1,14 @@
 """What a caller sends to have a job made. Lengths depend on the settings and are checked where jobs are made."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import UploadFile
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from api.schemas import examples
 from voxqueue.audio import AudioFormat
-from voxqueue.jobs.kinds import Kind, Priority
+from voxqueue.jobs.kinds import NOTE_KINDS, TEXT_KINDS, Kind, Priority
 from voxqueue.jobs.submission import Wishes
 from voxqueue.languages import find_language
 
@@ -32,12 +33,26 @@ def _object(value: Any) -> Any:
     return found
 
 
+def _one_of(kinds: tuple[Kind, ...]) -> tuple[BeforeValidator, WithJsonSchema]:
+    """Some of the kinds, in a check and in its documentation."""
+    words = [kind.value for kind in kinds]
+
+    def check(value: object) -> object:
+        if value not in words:
+            raise ValueError(f"{value!r:.50} is none of {', '.join(words)}")
+        return value
+
+    return BeforeValidator(check), WithJsonSchema({"type": "string", "enum": words})
+
+
 Language = Annotated[str, AfterValidator(_language)]
-Metadata = Annotated[dict[str, Any], Field(description="Yours to use; it comes back with the job")]
+Metadata = Annotated[
+    dict[str, Any], Field(default_factory=dict, description="Yours to use; it comes back with the job")
+]
 MetadataText = Annotated[
     dict[str, Any],
     BeforeValidator(_object, json_schema_input_type=str),
-    Field(description="A JSON object as text; yours to use, it comes back with the job"),
+    Field(default_factory=dict, description="A JSON object as text; yours to use, it comes back with the job"),
 ]
 
 
@@ -58,11 +73,13 @@ class _Options(BaseModel):
 class VoiceNoteForm(_Options):
     """A recording and what to do with it."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.VOICE_NOTE]})
+
     file: UploadFile = Field(description="The recording: Ogg, WebM, MP3, M4A, WAV, FLAC, AMR and more")
-    kind: Literal[Kind.VOICE_NOTE, Kind.TRANSCRIPTION] = Field(
+    kind: Annotated[Kind, *_one_of(NOTE_KINDS)] = Field(
         Kind.VOICE_NOTE, description="`voice_note`: transcript, reply, spoken reply. `transcription`: transcript only."
     )
-    metadata: MetadataText = {}
+    metadata: MetadataText
 
     def wishes(self) -> Wishes:
         return Wishes(
@@ -79,25 +96,13 @@ class VoiceNoteForm(_Options):
 class TextBody(_Options):
     """A text and what to do with it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "text": "When do you open on Saturdays?",
-                    "kind": "chat",
-                    "language": "en",
-                    "instructions": "You answer for a small bakery. One sentence.",
-                    "metadata": {"chat": "4711"},
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.TEXT]})
 
     text: str = Field(description="What was written, or for `speech` what is to be spoken")
-    kind: Literal[Kind.CHAT, Kind.REPLY, Kind.SPEECH] = Field(
+    kind: Annotated[Kind, *_one_of(TEXT_KINDS)] = Field(
         Kind.CHAT, description="`chat`: reply and spoken reply. `reply`: reply only. `speech`: the text, spoken."
     )
-    metadata: Metadata = {}
+    metadata: Metadata
 
     def wishes(self) -> Wishes:
         return Wishes(

@@ -1,0 +1,221 @@
+"""`Prefer: wait`: who waits is answered as soon as the job has finished, and holds up nobody meanwhile."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import httpx
+import pytest
+
+from tests.integration.conftest import LIMITS, serving
+from tests.integration.test_api_jobs import submit
+from tests.moves import finish
+from voxqueue.database.session import Sessions
+from voxqueue.embedded.processes import free_port, running
+from voxqueue.embedded.redis import prepared_redis
+from voxqueue.jobs.changes import Announcer
+from voxqueue.jobs.kinds import Kind
+from voxqueue.jobs.states import JobState
+from voxqueue.settings import RedisSettings, Settings
+
+pytestmark = pytest.mark.integration
+
+AT_ONCE_S = 0.4  # without an announcement it is 0.7
+CLOSED = RedisSettings(url="redis://127.0.0.1:9/0")
+
+
+class Waiter:
+    """A request that waits, in a thread; `result` is the answer, and how many seconds it took."""
+
+    def __init__(self, url: str, job_id: str, seconds: int = LIMITS.wait_seconds) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._answer = self._pool.submit(self._ask, url, job_id, seconds)
+
+    def _ask(self, url: str, job_id: str, seconds: int) -> tuple[httpx.Response, float]:
+        start = time.monotonic()
+        answer = httpx.get(f"{url}/v1/jobs/{job_id}", headers={"Prefer": f"wait={seconds}"}, timeout=30)
+        return answer, time.monotonic() - start
+
+    def result(self) -> tuple[httpx.Response, float]:
+        answer = self._answer.result(timeout=30)
+        self._pool.shutdown()
+        return answer
+
+
+@contextmanager
+def announcing(settings: RedisSettings) -> Iterator[Announcer]:
+    announcer = Announcer(settings)
+    yield announcer
+    announcer.close()
+
+
+def least_delay(url: str, end: Callable[[str], object], status: int = 200, state: str = "succeeded") -> float:
+    """Seconds from a job's end to the answer of who waits for it. The least of three, since the machine may be busy."""
+    delays = []
+    for _ in range(3):
+        with httpx.Client(base_url=url, timeout=20) as api:
+            job_id = submit(api, Kind.REPLY)
+        waiter = Waiter(url, job_id)
+        time.sleep(0.3)  # it has looked by now, and looks again by itself only at 1.0
+        end(job_id)
+        answer, took = waiter.result()
+        assert (answer.status_code, answer.json().get("state", state)) == (status, state)
+        delays.append(took - 0.3)
+    return min(delays)
+
+
+def test_who_waits_hears_at_once_that_the_job_has_finished(
+    api_url: str, api_settings: Settings, sessions: Sessions
+) -> None:
+    with announcing(api_settings.redis) as announcer:
+
+        def end(job_id: str) -> None:
+            finish(sessions, job_id, Kind.REPLY)
+            announcer.announce(UUID(job_id), JobState.SUCCEEDED)
+
+        assert least_delay(api_url, end) < AT_ONCE_S
+
+
+def test_a_cancel_wakes_who_waits(api: httpx.Client, api_url: str) -> None:
+    assert least_delay(api_url, lambda job_id: api.post(f"/v1/jobs/{job_id}/cancel"), 200, "canceled") < AT_ONCE_S
+
+
+def test_a_delete_wakes_who_waits(api: httpx.Client, api_url: str) -> None:
+    assert least_delay(api_url, lambda job_id: api.delete(f"/v1/jobs/{job_id}"), 404) < AT_ONCE_S
+
+
+def test_without_redis_the_end_is_found_within_a_second(api_settings: Settings, sessions: Sessions) -> None:
+    with (
+        serving(api_settings.model_copy(update={"redis": CLOSED})) as url,
+        httpx.Client(base_url=url, timeout=20) as api,
+    ):
+        job_id = submit(api, Kind.REPLY)
+        waiter = Waiter(url, job_id)
+        time.sleep(0.2)
+        finish(sessions, job_id, Kind.REPLY)
+        answer, took = waiter.result()
+    assert answer.json()["state"] == "succeeded"
+    assert took < 3
+
+
+def test_redis_may_go_away_and_come_back(api_settings: Settings, sessions: Sessions, tmp_path: Path) -> None:
+    with prepared_redis(tmp_path / "redis", durable=False) as server:
+        redis_settings = RedisSettings(url=server.url)
+        with serving(api_settings.model_copy(update={"redis": redis_settings})) as url:
+
+            def end(job_id: str) -> None:
+                finish(sessions, job_id, Kind.REPLY)
+                with announcing(redis_settings) as announcer:
+                    announcer.announce(UUID(job_id), JobState.SUCCEEDED)
+
+            with running(server):
+                time.sleep(2.5)  # the watch tries again once a second
+                assert least_delay(url, end) < AT_ONCE_S
+            assert least_delay(url, end) < 3
+            with running(server):
+                time.sleep(2.5)
+                assert least_delay(url, end) < AT_ONCE_S
+
+
+def _submitted(url: str) -> str:
+    with httpx.Client(base_url=url, timeout=20) as api:
+        return submit(api, Kind.REPLY)
+
+
+def test_when_the_time_is_over_the_job_is_shown_as_it_is(api: httpx.Client, api_url: str) -> None:
+    answer, took = Waiter(api_url, submit(api), seconds=1).result()
+    assert (answer.status_code, answer.json()["state"]) == (200, "queued")
+    assert answer.headers["preference-applied"] == "wait=1"
+    assert 1 <= took < 3
+
+
+def test_nobody_waits_longer_than_the_limit(api: httpx.Client) -> None:
+    start = time.monotonic()
+    answer = api.get(f"/v1/jobs/{submit(api)}", headers={"Prefer": "wait=86400"})
+    assert answer.headers["preference-applied"] == f"wait={LIMITS.wait_seconds}"
+    assert LIMITS.wait_seconds <= time.monotonic() - start < LIMITS.wait_seconds + 3
+
+
+@pytest.mark.parametrize("prefer", ["wait", "wait=-1", "wait=soon", "wait=1.5", "respond-async", ";;", ""])
+def test_a_preference_that_makes_no_sense_is_ignored(api: httpx.Client, prefer: str) -> None:
+    start = time.monotonic()
+    answer = api.get(f"/v1/jobs/{submit(api)}", headers={"Prefer": prefer})
+    assert answer.status_code == 200
+    assert "preference-applied" not in answer.headers
+    assert time.monotonic() - start < 1
+
+
+def test_a_finished_job_is_not_waited_for(api: httpx.Client, sessions: Sessions, api_url: str) -> None:
+    job_id = submit(api, Kind.REPLY)
+    finish(sessions, job_id, Kind.REPLY)
+    answer, took = Waiter(api_url, job_id).result()
+    assert answer.headers["preference-applied"] == f"wait={LIMITS.wait_seconds}"
+    assert took < 1
+
+
+def test_more_waiters_than_threads_and_connections_hold_nobody_up(api: httpx.Client, api_url: str) -> None:
+    job_id = submit(api)
+    waiters = [Waiter(api_url, job_id) for _ in range(60)]
+    time.sleep(1)
+    start = time.monotonic()
+    other = submit(api)
+    assert api.get(f"/v1/jobs/{other}").status_code == 200
+    assert time.monotonic() - start < 1
+    api.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
+    assert {waiter.result()[0].json()["state"] for waiter in waiters} == {"canceled"}
+
+
+def test_a_waiter_that_left_is_forgotten(api_settings: Settings, sessions: Sessions) -> None:
+    patient = api_settings.limits.model_copy(update={"wait_seconds": 600})
+    with serving(api_settings.model_copy(update={"limits": patient})) as url:
+        job_id = _submitted(url)
+        at = urlsplit(url)
+        with socket.create_connection((at.hostname, at.port)) as connection:
+            connection.sendall(f"GET /v1/jobs/{job_id} HTTP/1.1\r\nHost: x\r\nPrefer: wait=600\r\n\r\n".encode())
+            time.sleep(0.5)
+    # The server has ended, which it does only when nobody waits any more.
+
+
+def test_sigterm_answers_who_waits_and_ends_the_server(api_settings: Settings, sessions: Sessions) -> None:
+    port = free_port()
+    storage, database, redis = api_settings.storage, api_settings.database, api_settings.redis
+    env = {
+        **os.environ,
+        "VOXQUEUE_DATABASE_URL": str(database.url),
+        "VOXQUEUE_REDIS_URL": str(redis.url),
+        "VOXQUEUE_STORAGE_DIR": str(storage.dir),
+    }
+    command = [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--port", str(port)]
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE) as server:
+        url = f"http://127.0.0.1:{port}"
+        _await(url)
+        waiter = Waiter(url, _submitted(url), seconds=60)
+        time.sleep(0.5)
+        start = time.monotonic()
+        server.send_signal(signal.SIGTERM)
+        answer, _ = waiter.result()
+        _, said = server.communicate(timeout=20)
+        assert (answer.status_code, answer.json()["state"]) == (200, "queued")
+        assert time.monotonic() - start < 5
+    assert b"Traceback" not in said
+    assert b"Application shutdown complete" in said
+
+
+def _await(url: str) -> None:
+    for _ in range(200):
+        try:
+            httpx.get(f"{url}/livez").raise_for_status()
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("the server did not start")
