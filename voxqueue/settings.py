@@ -41,7 +41,7 @@ class DatabaseSettings(BaseModel):
 class RedisSettings(BaseModel):
     """Redis: hints between processes, and heartbeats. Losing it costs latency, never a job."""
 
-    url: str | None = Field(None, description="`redis://host:6379/0`, or `redis+socket:///path`")
+    url: str | None = Field(None, description="`redis://:password@host:6379/0`, or `rediss://` with TLS")
     prefix: str = Field("voxqueue", description="Begins every key and channel that is not Celery's")
 
     def require_url(self) -> str:

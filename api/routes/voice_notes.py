@@ -32,7 +32,8 @@ def submit_voice_note(form: Annotated[VoiceNoteForm, Form()], services: Use) -> 
     wishes = form.wishes()
     submission.check(wishes, limits)
     note = intake.receive(form.file.file, file_name=form.file.filename, store=store, limits=limits)
-    with intake.kept_only_if_done(store, note), services.transaction() as session:
+    # The commit stands outside: if its outcome is unknown, the row may be there, and then it needs its recording.
+    with services.transaction() as session, intake.kept_only_if_done(store, note):
         job = submission.submit(session, wishes, note)
     services.queue.hint([submission.hint(job)])
     return accepted(job)
