@@ -68,4 +68,5 @@ def skipped(stage: Stage) -> Outcome:
 def finish(sessions: Sessions, job_id: str, kind: Kind) -> None:
     """Take the job through all of its stages."""
     attempt = claim(sessions, job_id)
-    move(sessions, lifecycle.succeed(UUID(job_id), attempt, tuple(done(stage) for stage in kind.stages)))
+    first, *later = (done(stage) for stage in kind.stages)
+    move(sessions, lifecycle.succeed(UUID(job_id), attempt, first, tuple(later)))

@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import Celery
 from kombu import Queue as Channel
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from voxqueue import redis_transport
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 UPKEEP_QUEUE = "upkeep"
 UPKEEP_TASK = "voxqueue.upkeep"
 _PRIORITIES = {Priority.HIGH: 0, Priority.NORMAL: 3, Priority.LOW: 6}  # on Redis, 0 goes first
+_AWAY = (KombuError, RedisError, OSError, RuntimeError)  # what kombu lets through when it cannot reach Redis
 _PAUSE_S = 2.0  # after a failed send, others need not wait for the same time-out
 
 
@@ -81,13 +82,17 @@ class JobQueue:
         """Have the courier sweep now instead of at its next turn."""
         return self._send([(UPKEEP_TASK, None)])
 
-    def depth(self, stage: Stage) -> int | None:
-        """Hints that wait in Redis for a stage, over all priorities; None when Redis is away."""
+    def empty(self, stage: Stage) -> set[Priority] | None:
+        """The priorities of which no hint waits in Redis for a stage; None when Redis is away."""
         try:
             pool: Any = self._app.pool
             with pool.acquire(block=True, timeout=2) as connection:
-                return int(connection.default_channel._size(stage.value))  # counts the lists of all priorities
-        except (OperationalError, RedisError, OSError, TimeoutError):
+                channel = connection.default_channel
+                # kombu keeps a list for each priority.
+                lists = {one: channel._q_for_pri(stage.value, number) for one, number in _PRIORITIES.items()}
+                with channel.conn_or_acquire() as client:
+                    return {one for one, name in lists.items() if not client.llen(name)}
+        except _AWAY:
             return None
 
     def close(self) -> None:
@@ -100,9 +105,11 @@ class JobQueue:
             return False
         try:
             with self._app.producer_pool.acquire(block=True, timeout=2) as producer:
+                if time.monotonic() < self._silent_until:  # while we waited for our turn, others have found out
+                    return False
                 for name, hint in messages:
                     self._publish(producer, name, hint)
-        except (OperationalError, RedisError, OSError, TimeoutError) as error:
+        except _AWAY as error:
             self._silent_until = time.monotonic() + _PAUSE_S
             log.warning("%d hints not sent, the sweep will send them: %s", len(messages), error)
             return False

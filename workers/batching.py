@@ -95,10 +95,15 @@ class Batcher(Generic[RequestT, ResultT]):
         return self.ask_together([request], wanted=wanted, alone=alone)[0]
 
     def ask_together(
-        self, requests: Sequence[RequestT], *, wanted: Callable[[], bool] = lambda: True, alone: bool = False
+        self,
+        requests: Sequence[RequestT],
+        *,
+        wanted: Callable[[], bool] = lambda: True,
+        alone: bool = False,
+        deadline_s: float | None = None,
     ) -> list[Answer[ResultT]]:
         """Wait for the answers to several requests, which share a batch as far as its bounds allow."""
-        deadline = time.monotonic() + self.deadline_s
+        deadline = time.monotonic() + (self.deadline_s if deadline_s is None else deadline_s)
         asked: list[_Waiting[RequestT, ResultT]] = [
             _Waiting(request, self._cost(request), wanted, deadline, alone) for request in requests
         ]
@@ -147,7 +152,7 @@ class Batcher(Generic[RequestT, ResultT]):
         """Run the batch; the owner's thread must outlive whatever happens in there."""
         try:
             results = self._run(requests)
-        except Exception as error:
+        except BaseException as error:  # the panics of a runtime written in Rust are no Exceptions
             log.exception("%s failed on a batch of %d", self.name, len(requests))
             return [EngineFailed(f"{self.name} failed: {type(error).__name__}: {error}"[:500]) for _ in requests]
         if len(results) != len(requests):

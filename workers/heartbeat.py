@@ -87,20 +87,17 @@ class LeaseBeat:
         self._lease_s = lease_s
 
     def __call__(self) -> None:
-        held = {one.job.id: one for one in self._runner.held()}
+        held = {one.claim: one for one in self._runner.held()}
         if not held:
             return
-        attempts = {job_id: one.job.attempt for job_id, one in held.items()}
         try:
             with database_errors(), self._sessions.begin() as session:
-                kept = repository.renew(session, attempts, self._lease_s)
+                kept = repository.renew(session, held.keys(), self._lease_s)
         except DatabaseUnavailable as error:
             log.warning("%d leases not renewed: %s", len(held), error.__cause__)
             return
-        still = {one.job.id for one in self._runner.held()}
-        for job_id in (held.keys() - kept) & still:
-            log.info("job %s is no longer held here", job_id)
-            held[job_id].lost = True
+        for claim in held.keys() - kept:  # canceled, returned by the sweep, or just finished
+            held[claim].lost = True
 
 
 class Watchdog:
@@ -112,12 +109,14 @@ class Watchdog:
         self._last_words = last_words
 
     def __call__(self) -> None:
-        for stage, served in self._runner.served.items():
+        for stage, served in list(self._runner.served.items()):
             busy_s = served.batcher.busy_s()
             if busy_s > served.batcher.deadline_s + _SETTLE_S:
                 log.critical("%s has hung for %.0f s; this worker gives up", served.engine.name, busy_s)
                 self._warmup.fail(stage, f"{served.engine.name} hung for {busy_s:.0f} s; the worker is being replaced.")
-                self._last_words()
-                self._runner.stop()
-                self._runner.put_back_all()
-                os._exit(EXIT_HUNG)
+                try:
+                    self._last_words()
+                    self._runner.stop()
+                    self._runner.put_back_all()
+                finally:
+                    os._exit(EXIT_HUNG)

@@ -4,6 +4,7 @@ Moves are gathered as an engine's requests are: what comes in while a statement 
 Once they are committed, the changes are announced.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
@@ -58,29 +59,46 @@ class Ledger:
         return moved.claimed if moved else None
 
     def move(self, wanted: Move) -> Moved | None:
-        """Move a job that is held. None: it is held no more."""
-        answer = self._batcher.ask(wanted).result
-        if isinstance(answer, VoxqueueError):
-            raise answer
-        return answer
+        """Move a job that is held. None: it is held no more.
+
+        Raises:
+            DatabaseUnavailable: It is not known whether the move was made.
+            LedgerError: The database refused what was to be written.
+        """
+        [answer] = self._batcher.ask_together([wanted])
+        return _unless_error(answer.result)
+
+    def move_all(self, wanted: Sequence[Move], *, within_s: float) -> list[Moved]:
+        """Make several moves at once; those that were not made in time, for whatever reason, are left out."""
+        answers = self._batcher.ask_together(wanted, deadline_s=within_s)
+        return [answer.result for answer in answers if isinstance(answer.result, Moved)]
 
     def stop(self) -> None:
         self._batcher.stop(wait_s=5)
-        if self._connection is not None:
-            self._connection.close()
+        self._disconnect()
 
     def _write(self, moves: Sequence[Move]) -> Sequence[Moved | VoxqueueError | None]:
+        """One statement for the first move of each job, then the same for those that are left."""
+        first = {wanted.job_id: index for index, wanted in reversed(list(enumerate(moves)))}
+        indices = sorted(first.values())
+        answers = dict(zip(indices, self._write_distinct([moves[index] for index in indices]), strict=True))
+        left = [index for index in range(len(moves)) if index not in answers]
+        if left:
+            answers.update(zip(left, self._write([moves[index] for index in left]), strict=True))
+        return [answers[index] for index in range(len(moves))]
+
+    def _write_distinct(self, moves: Sequence[Move]) -> Sequence[Moved | VoxqueueError | None]:
         try:
             with database_errors():
                 return self._write_together(moves)
         except DatabaseUnavailable as error:
             log.warning("%d moves not written: %s", len(moves), error.__cause__)
             return [error for _ in moves]
-        except DBAPIError as error:
+        except Exception as error:
             if len(moves) == 1:
-                log.exception("the database refused a move of job %s", moves[0].job_id)
-                return [LedgerError(f"The database refused what was to be written: {error.orig}"[:500])]
-            return [answer for one in moves for answer in self._write([one])]
+                log.exception("a move of job %s was refused", moves[0].job_id)
+                return [LedgerError(f"What was to be written down was refused: {_words(error)}"[:500])]
+            return [answer for one in moves for answer in self._write_distinct([one])]
 
     def _write_together(self, moves: Sequence[Move]) -> Sequence[Moved | None]:
         if self._connection is None:
@@ -89,10 +107,31 @@ class Ledger:
             made = lifecycle.move(self._connection, moves)
             self._connection.commit()  # for SQLAlchemy's own books; the database has committed
         except DBAPIError:
-            self._connection.close()
-            self._connection = None
+            self._disconnect()
             raise
         for moved in made:
             if moved is not None:
                 self._announcer.announce(moved.job_id, moved.state)
         return made
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(DBAPIError):
+                connection.invalidate()  # the pool must not hand it out again: its server is gone, or read-only now
+                connection.close()
+
+
+def _unless_error(result: Moved | VoxqueueError | None) -> Moved | None:
+    """The result, or the error in one of the two ways that a caller can act upon."""
+    if isinstance(result, LedgerError | DatabaseUnavailable):
+        raise result
+    if isinstance(result, VoxqueueError):  # the batcher's own: too late, or stopping
+        raise DatabaseUnavailable(f"The move was not confirmed: {result.detail}") from result
+    return result
+
+
+def _words(error: Exception) -> str:
+    """What the database says is wrong, without the statement and its values."""
+    diagnostics = getattr(getattr(error, "orig", None), "diag", None)
+    return str(getattr(diagnostics, "message_primary", None) or type(error).__name__)

@@ -155,9 +155,11 @@ class _Worker:
         if self._stopped.wait(self._ground.settings.worker.grace_s):
             return
         log.warning("grace period over; %d jobs go back to their queue", len(self._runner.held()))
-        self._runner.put_back_all()
-        _leave(self._ground, self._node)
-        os._exit(0)
+        try:
+            self._runner.put_back_all()
+            _leave(self._ground, self._node)
+        finally:
+            os._exit(0)
 
     def _report(self) -> WorkerReport:
         return WorkerReport(

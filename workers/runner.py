@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from voxqueue.errors import DatabaseUnavailable, NotBegun, VoxqueueError
+from voxqueue.errors import DatabaseUnavailable, NotBegun, Unavailable, VoxqueueError
 from voxqueue.jobs import lifecycle
 from voxqueue.jobs.lifecycle import ClaimedJob, Move, Moved, Outcome
-from voxqueue.jobs.repository import Hint
+from voxqueue.jobs.repository import Claim, Hint
 from voxqueue.jobs.states import JobState, RunState
 from voxqueue.queue import JobQueue
 from voxqueue.settings import JobsSettings
@@ -24,12 +24,14 @@ from voxqueue.stages import Stage
 from voxqueue.storage import BlobStore
 from workers.batching import Answer, Batcher
 from workers.engines.base import Engine
-from workers.ledger import Ledger
+from workers.ledger import Ledger, LedgerError
 from workers.steps import Concluded, Step
 
 log = logging.getLogger(__name__)
 
 _CROWD = 8
+_OUTAGE_PAUSE_S = 10.0
+_LAST_MOVES_S = 5.0
 
 
 class Stopping(Exception):
@@ -64,6 +66,10 @@ class Held:
     stage: Stage
     lost: bool = False
 
+    @property
+    def claim(self) -> Claim:
+        return self.job.id, self.job.attempt
+
 
 class Runner:
     """Runs jobs. One per worker, called by all its threads."""
@@ -86,7 +92,7 @@ class Runner:
         self._queue = queue
         self._store = store
         self._settings = settings
-        self._held: dict[UUID, Held] = {}
+        self._held: dict[Claim, Held] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
 
@@ -100,24 +106,17 @@ class Runner:
             JobFailed: The job failed.
             Stopping: The job was not touched.
         """
-        if self._stopping.is_set():
-            raise Stopping(f"job {job_id} is left to another worker")
-        try:
-            job = self._ledger.claim(
-                job_id, worker=self.worker, stages=list(self.served), lease_s=self._settings.lease_s
-            )
-        except VoxqueueError as error:
-            raise JobFailed(f"not claimed, the sweep will send it again: {error.detail}") from None
+        job = self._claim(job_id)
         if job is None:
             return "nothing to do: taken, finished or not due"
         held = Held(job, job.stage)
         with self._lock:
-            self._held[job_id] = held
+            self._held[held.claim] = held
         try:
             return self._run_stages(held)
         finally:
             with self._lock:
-                self._held.pop(job_id, None)
+                del self._held[held.claim]
 
     def held(self) -> list[Held]:
         """The jobs held now, for those who renew the leases."""
@@ -132,41 +131,52 @@ class Runner:
     def stop(self) -> None:
         """Begin nothing new: what waits for an engine goes back to its queue, what runs is finished and handed on."""
         self._stopping.set()
-        for served in self.served.values():
+        for served in list(self.served.values()):  # warming up may add to it meanwhile
             served.batcher.stop()
 
     def put_back_all(self) -> None:
-        """Return every job that is still held to its queue at once; whatever their engines yield is void."""
-        for held in self.held():
+        """Return every job that is still held to its queue at once; whatever their engines yield is void.
+
+        What cannot be written in time comes back when its lease runs out.
+        """
+        all_held = self.held()
+        for held in all_held:
             held.lost = True
+        moves = [lifecycle.put_back(*held.claim) for held in all_held]
+        made = self._ledger.move_all(moves, within_s=_LAST_MOVES_S)
+        self._queue.hint([_hint(moved) for moved in made])
+        log.warning("%d of %d jobs put back", len(made), len(all_held))
+
+    def _claim(self, job_id: UUID) -> ClaimedJob | None:
+        """Take the job. While the database is away, the thread has nothing better to do than to wait for it."""
+        while not self._stopping.is_set():
             try:
-                moved = self._ledger.move(lifecycle.put_back(held.job.id, held.job.attempt, held.stage))
-            except VoxqueueError as error:
-                log.warning("job %s not put back, its lease will run out: %s", held.job.id, error.detail)
-            else:
-                self._hint(held.job, moved)
+                return self._ledger.claim(
+                    job_id, worker=self.worker, stages=list(self.served), lease_s=self._settings.lease_s
+                )
+            except DatabaseUnavailable:
+                self._stopping.wait(1)
+        raise Stopping(f"job {job_id} is left to another worker")
 
     def _run_stages(self, held: Held) -> str:
         """One stage after the other while the next is served here. `_record` decides whether it goes on."""
         visited: list[str] = []
         while True:
             visited.append(held.stage.value)
-            outcome = self._run_stage(held)
-            move = self._failed(held, outcome) if isinstance(outcome, VoxqueueError) else self._done(held, outcome)
-            moved = self._record(held, move, outcome)
+            moved, outcome = self._record(held, self._run_stage(held))
             if moved is None:
                 return f"{', '.join(visited)}: given up, the job is no longer held here"
-            if moved.state is JobState.FAILED:
-                assert isinstance(outcome, VoxqueueError)
+            if moved.state is JobState.RUNNING and isinstance(outcome, Ran):
+                held.job.results[held.stage] = outcome.concluded.result
+                held.stage = moved.stage
+                continue
+            if moved.state is JobState.FAILED and isinstance(outcome, VoxqueueError):
                 raise JobFailed(f"{', '.join(visited)}: {outcome.title}: {outcome.detail}")
-            if moved.state is not JobState.RUNNING:
-                self._hint(held.job, moved)
-                return f"{', '.join(visited)}: {moved.state}" + (
-                    f" for {moved.stage}" if moved.state is JobState.QUEUED else ""
-                )
-            assert isinstance(outcome, Ran)
-            held.job.results[held.stage] = outcome.concluded.result
-            held.stage = moved.stage
+            if moved.state is JobState.QUEUED:
+                if moved.is_due:  # one that waits until later is the sweep's to send
+                    self._queue.hint([_hint(moved)])
+                return f"{', '.join(visited)}: queued for {moved.stage}"
+            return f"{', '.join(visited)}: {moved.state}"
 
     def _run_stage(self, held: Held) -> Ran | VoxqueueError:
         """Prepare, ask, conclude."""
@@ -201,26 +211,30 @@ class Runner:
         )
         later = job.kind.stages[job.kind.stages.index(held.stage) + 1 :]
         if ran.concluded.silence:
-            skipped = (Outcome(stage=stage, state=RunState.SKIPPED, reason=ran.concluded.silence) for stage in later)
-            return lifecycle.succeed(job.id, job.attempt, (outcome, *skipped))
+            reason = ran.concluded.silence
+            skipped = tuple(Outcome(stage=stage, state=RunState.SKIPPED, reason=reason) for stage in later)
+            return lifecycle.succeed(*held.claim, outcome, skipped)
         if not later:
-            return lifecycle.succeed(job.id, job.attempt, (outcome,))
+            return lifecycle.succeed(*held.claim, outcome)
         if later[0] in self.served and not self._stopping.is_set():
-            return lifecycle.proceed(job.id, job.attempt, (outcome,), later[0], lease_s=self._settings.lease_s)
-        return lifecycle.hand_over(job.id, job.attempt, (outcome,), later[0])
+            return lifecycle.proceed(*held.claim, outcome, later[0], lease_s=self._settings.lease_s)
+        return lifecycle.hand_over(*held.claim, outcome, later[0])
 
     def _failed(self, held: Held, error: VoxqueueError) -> Move:
         """What follows an error: back to the queue, now or later, or the end of the job."""
         job, stage = held.job, held.stage
         if isinstance(error, NotBegun):
-            return lifecycle.put_back(job.id, job.attempt, stage)
+            return lifecycle.put_back(*held.claim)
+        if isinstance(error, Unavailable):  # storage is away: no fault of the job's, however long it lasts
+            pause = random.uniform(0.5, 1.5) * _OUTAGE_PAUSE_S
+            return lifecycle.try_again(*held.claim, stage, error.detail, due_in_s=pause, counts=False)
         failures = (job.failures if stage is job.stage else 0) + 1
         if error.retryable and failures < self._settings.max_tries:
             pause = min(self._settings.retry_delay_max_s, self._settings.retry_delay_s * 2 ** (failures - 1))
             pause *= random.uniform(0.75, 1.25)  # so that what failed together does not come back together
-            return lifecycle.put_back(job.id, job.attempt, stage, due_in_s=pause, reason=error.detail)
+            return lifecycle.try_again(*held.claim, stage, error.detail, due_in_s=pause, counts=True)
         engine = self.served[stage].engine
-        outcome = Outcome(
+        failed = Outcome(
             stage=stage,
             state=RunState.FAILED,
             engine=engine.name,
@@ -228,41 +242,48 @@ class Runner:
             reason=error.detail,
             failed_try=True,
         )
-        return lifecycle.fail(job.id, job.attempt, (outcome,), {**error.as_problem(), "stage": stage.value})
+        return lifecycle.fail(*held.claim, failed, {**error.as_problem(), "stage": stage.value})
 
-    def _record(self, held: Held, move: Move, outcome: Ran | VoxqueueError) -> Moved | None:
+    def _record(self, held: Held, outcome: Ran | VoxqueueError) -> tuple[Moved | None, Ran | VoxqueueError]:
         """Write down what became of a stage, and insist on it for as long as the lease can last.
 
-        None: the job is no longer ours, and the result is void.
+        Returns:
+            The job as it stands now, or None if it is no longer ours and the result is void; and the outcome that was
+            written down, which is an error if the result was refused.
         """
         give_up_at = time.monotonic() + self._settings.lease_s
         uncertain = False
         while True:
+            move = self._failed(held, outcome) if isinstance(outcome, VoxqueueError) else self._done(held, outcome)
             try:
                 moved = self._ledger.move(move)
-                break
             except DatabaseUnavailable:
                 uncertain = True  # the connection may have broken after the commit
                 if time.monotonic() > give_up_at:
-                    log.warning("job %s: result lost, the database was away for longer than the lease", held.job.id)
-                    return None
+                    log.warning("job %s: not written down, the database was away for too long", held.job.id)
+                    return None, outcome
                 time.sleep(0.5)
-            except VoxqueueError as error:
-                if move.to is JobState.FAILED:
+                continue
+            except LedgerError as error:
+                self._discard(outcome)
+                if isinstance(outcome, LedgerError):
                     log.error("job %s: not even its failure could be written: %s", held.job.id, error.detail)
-                    return None
-                move = self._failed(held, error)
-        if moved is None and not uncertain and isinstance(outcome, Ran) and outcome.concluded.key:
-            self._discard(outcome.concluded.key)
-        return moved
+                    return None, outcome
+                outcome = error
+                continue
+            if moved is None and not uncertain:
+                self._discard(outcome)
+            return moved, outcome
 
-    def _discard(self, key: str) -> None:
+    def _discard(self, outcome: Ran | VoxqueueError) -> None:
+        """Remove the blob of a result that is void."""
+        if isinstance(outcome, VoxqueueError) or outcome.concluded.key is None:
+            return
         try:
-            self._store.delete([key])
+            self._store.delete([outcome.concluded.key])
         except VoxqueueError as error:
-            log.warning("blob %s of a job no longer held was not removed: %s", key, error.detail)
+            log.warning("blob %s, which is void, was not removed: %s", outcome.concluded.key, error.detail)
 
-    def _hint(self, job: ClaimedJob, moved: Moved | None) -> None:
-        """Say where a job waits now. One that waits until later is the sweep's to send."""
-        if moved is not None and moved.state is JobState.QUEUED and moved.is_due:
-            self._queue.hint([Hint(job.id, moved.stage, moved.attempt, moved.priority)])
+
+def _hint(moved: Moved) -> Hint:
+    return Hint(moved.job_id, moved.stage, moved.attempt, moved.priority)

@@ -74,11 +74,9 @@ class LlmStep:
     """What was said or written in, a reply out."""
 
     def prepare(self, job: ClaimedJob) -> Request:
-        transcript = job.results.get(Stage.STT)
-        heard = SttResult.from_json(transcript) if transcript else None
+        heard = _heard(job)
         text = heard.text if heard else job.text or ""
-        language = job.language or (heard.language if heard else None)
-        return LlmRequest(text=text, instructions=job.instructions, language=language)
+        return LlmRequest(text=text, instructions=job.instructions, language=_language(job, heard))
 
     def conclude(self, job: ClaimedJob, result: LlmResult) -> Concluded:
         return Concluded(result.as_json(), silence=None if result.text.strip() else "the reply is empty")
@@ -91,10 +89,9 @@ class TtsStep:
         self._store = store
 
     def prepare(self, job: ClaimedJob) -> Request:
-        reply = job.results.get(Stage.LLM)
-        text = LlmResult.from_json(reply).text if reply else job.text or ""
-        transcript = job.results.get(Stage.STT)
-        return TtsRequest(text=text, voice=job.voice, language=job.language or (transcript or {}).get("language"))
+        replied = Stage.LLM in job.kind.stages
+        text = LlmResult.from_json(job.results[Stage.LLM]).text if replied else job.text or ""
+        return TtsRequest(text=text, voice=job.voice, language=_language(job, _heard(job)))
 
     def conclude(self, job: ClaimedJob, result: TtsResult) -> Concluded:
         audio_format = AudioFormat(job.audio_format)
@@ -112,6 +109,15 @@ class TtsStep:
             "sha256": blob.sha256,
         }
         return Concluded(description, key=key)
+
+
+def _heard(job: ClaimedJob) -> SttResult | None:
+    """The transcript of a job that has one. A stage before this one has its result, or something is badly wrong."""
+    return SttResult.from_json(job.results[Stage.STT]) if job.kind.takes_note else None
+
+
+def _language(job: ClaimedJob, heard: SttResult | None) -> str | None:
+    return job.language or (heard.language if heard else None)
 
 
 def create_steps(settings: Settings, store: BlobStore) -> dict[Stage, Step]:

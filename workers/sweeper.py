@@ -4,6 +4,7 @@ Runs in every worker, one at a time across the fleet (an advisory lock), and is 
 """
 
 import logging
+import time
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -37,46 +38,59 @@ class Sweeper:
         self._queue = queue
         self._announcer = announcer
         self._settings = settings
+        self._leases_count_from = 0.0
 
     def __call__(self) -> None:
         """Sweep, unless another worker is at it."""
         try:
             with database_errors():
-                self._sweep()
+                if time.monotonic() > self._leases_count_from:
+                    self._return_lost()
+                self._send_stale_hints()
+                self._remove_doomed()
         except DatabaseUnavailable as error:
+            # Nobody could renew a lease meanwhile: that it ran out says nothing of its worker.
+            self._leases_count_from = time.monotonic() + self._settings.lease_s
             log.warning("no upkeep: %s", error.__cause__)
 
-    def _sweep(self) -> None:
+    def _return_lost(self) -> None:
+        """Put jobs whose lease has run out back into their queue, or end those that keep losing it."""
         with self._sessions.begin() as session:
             if not _alone(session):
                 return
-            hints = [*self._return_lost(session), *self._stale_hints(session)]
-        self._queue.hint(hints)
-        self._remove_doomed()
-
-    def _return_lost(self, session: Session) -> list[Hint]:
-        """Put jobs whose lease has run out back into their queue, or end those that keep losing it."""
-        moves = [_return_or_end(lost) for lost in repository.lost_leases(session, _LIMIT)]
-        made = [moved for moved in lifecycle.move(session.connection(), moves) if moved is not None]
-        for moved in made:
+            lost = repository.lost_leases(session, self._settings.lease_s, _LIMIT)
+            moves = [_return_or_end(one) for one in lost]
+            made = [moved for moved in lifecycle.move(session.connection(), moves) if moved is not None]
+        for moved in made:  # only now: who is told looks at once
             log.warning("job %s lost its worker at %s: %s", moved.job_id, moved.stage, moved.state)
             self._announcer.announce(moved.job_id, moved.state)
-        return [
-            Hint(moved.job_id, moved.stage, moved.attempt, moved.priority)
-            for moved in made
-            if moved.state is JobState.QUEUED
-        ]
+        self._queue.hint(
+            [
+                Hint(moved.job_id, moved.stage, moved.attempt, moved.priority)
+                for moved in made
+                if moved.state is JobState.QUEUED
+            ]
+        )
 
-    def _stale_hints(self, session: Session) -> list[Hint]:
-        """Hints for jobs that wait in vain for the one they had."""
-        hints: list[Hint] = []
-        for stage, waiting in repository.queues(session).items():
-            in_redis = self._queue.depth(stage) if waiting.depth else None
-            if in_redis is None:
-                continue  # nothing waits, or Redis is away
-            stale_s = self._settings.hint_stale_s
-            hints += repository.stale_hints(session, stage, stale_s, _LIMIT, queue_is_empty=in_redis == 0)
-        return hints
+    def _send_stale_hints(self) -> None:
+        """Send hints for jobs that wait in vain for the one they had."""
+        with self._sessions() as session:
+            waiting = [stage for stage, queue in repository.queues(session).items() if queue.depth]
+        # Redis is asked outside of any transaction, since it may take its time.
+        empty = {stage: priorities for stage in waiting if (priorities := self._queue.empty(stage)) is not None}
+        if not empty:
+            return
+        with self._sessions.begin() as session:
+            if not _alone(session):
+                return
+            hints = [
+                hint
+                for stage, priorities in empty.items()
+                for hint in repository.stale_hints(
+                    session, stage, self._settings.hint_stale_s, _LIMIT, empty=priorities
+                )
+            ]
+        self._queue.hint(hints)
 
     def _remove_doomed(self) -> None:
         """Remove blobs from the store, then the note of them: a crash in between only repeats the removal."""
@@ -101,6 +115,6 @@ def _alone(session: Session) -> bool:
 def _return_or_end(lost: LostLease) -> Move:
     times = lost.lost_before + 1
     if times < _MAX_LOST_LEASES:
-        return lifecycle.lose_lease(lost.job_id, lost.attempt, lost.stage)
+        return lifecycle.lose_lease(lost.job_id, lost.attempt)
     error = WorkersLost(f"{times} workers went away while they ran this job; it is not tried again.")
-    return lifecycle.give_up(lost.job_id, lost.attempt, lost.stage, {**error.as_problem(), "stage": lost.stage.value})
+    return lifecycle.give_up(lost.job_id, lost.attempt, {**error.as_problem(), "stage": lost.stage.value})

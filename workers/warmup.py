@@ -53,6 +53,11 @@ class Warmup:
                 log.warning("%s engine %s cannot be used: %s", stage, name, error.detail)
                 passed_over.append(f"{stage}: {name} is not used: {error.detail}")
                 self._tell(stage, error=error.detail)
+            except (
+                Exception
+            ) as error:  # whatever a runtime raises on import must not keep the next engine from its turn
+                log.exception("%s engine %s cannot be used", stage, name)
+                passed_over.append(f"{stage}: {name} is not used: {type(error).__name__}: {error}"[:500])
             else:
                 why = [f"{stage}: {engine.stand_in}"] if engine.stand_in else []
                 self._tell(stage, status=EngineStatus.READY, progress=100, error=None, degraded=passed_over + why)
@@ -65,13 +70,7 @@ class Warmup:
         self._tell(stage, status=EngineStatus.LOADING, progress=5, engine=name)
         engine = create_engine(stage, name, self._settings)
         began = time.monotonic()
-        try:
-            engine.load()
-        except VoxqueueError:
-            raise
-        except Exception as error:
-            log.exception("loading %s failed", name)
-            raise EngineUnusable(f"{name} could not be loaded: {type(error).__name__}: {error}"[:500]) from error
+        engine.load()
         loaded = time.monotonic()
         self._tell(
             stage,
@@ -84,8 +83,8 @@ class Warmup:
         batcher = self._batcher(stage, engine)
         try:
             self._infer(stage, engine, batcher)
-        except VoxqueueError:
-            batcher.stop()
+        except BaseException:
+            batcher.stop(wait_s=5)
             engine.close()
             raise
         self.served[stage] = Served(engine, batcher)

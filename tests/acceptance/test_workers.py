@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import psycopg
@@ -151,6 +152,21 @@ def test_a_killed_redis_is_no_outage(stack: Stack, client: Client, note: bytes) 
     jobs += [client.send_note(note) for _ in range(5)]
     assert {job.state for job in wait_all(client, jobs)} == {"succeeded"}
     stack.wait_until_ready(30)
+
+
+def test_jobs_wait_for_a_store_that_is_away_however_often_they_must_try(stack: Stack, client: Client) -> None:
+    folder = Path(stack.env["VOXQUEUE_STORAGE_DIR"])
+    away = folder.rename(folder.with_name("unmounted"))
+    try:
+        jobs = [client.send_text(f"say {number}", kind=Kind.SPEECH) for number in range(3)]
+        _until(lambda: all(client.job(job.id).stages[0].reason for job in jobs))
+        for job in jobs:
+            seen = client.job(job.id)
+            assert (seen.state, seen.stages[0].failures) == ("queued", 0)
+            assert "VOXQUEUE_STORAGE_DIR" in str(seen.stages[0].reason), "it says what is missing"
+    finally:
+        away.rename(folder)
+    assert {job.state for job in wait_all(client, jobs)} == {"succeeded"}
 
 
 def test_a_worker_whose_engine_hangs_is_replaced_and_the_others_jobs_run_on() -> None:

@@ -64,7 +64,7 @@ def test_a_job_shows_each_stage_as_it_is_committed(api: httpx.Client, sessions: 
     assert (shown["state"], shown["stage"], shown["progress"]) == ("running", "stt", 0)
     assert shown["transcript"] is None
 
-    wanted = lifecycle.proceed(UUID(job_id), attempt, (done(Stage.STT),), Stage.LLM, lease_s=60)
+    wanted = lifecycle.proceed(UUID(job_id), attempt, done(Stage.STT), Stage.LLM, lease_s=60)
     move(sessions, wanted)
     api_answer = api.get(path).json()
     assert (api_answer["state"], api_answer["stage"], api_answer["progress"]) == ("running", "llm", 33)
@@ -86,7 +86,7 @@ def test_a_job_shows_each_stage_as_it_is_committed(api: httpx.Client, sessions: 
     }
     assert (llm["state"], llm["finished_at"], tts["state"], tts["started_at"]) == ("running", None, "pending", None)
 
-    move(sessions, lifecycle.succeed(UUID(job_id), attempt, (done(Stage.LLM), done(Stage.TTS))))
+    move(sessions, lifecycle.succeed(UUID(job_id), attempt, done(Stage.LLM), (done(Stage.TTS),)))
     answer = api.get(path)
     ended = answer.json()
     assert (ended["state"], ended["progress"], ended["error"]) == ("succeeded", 100, None)
@@ -107,10 +107,10 @@ def test_a_job_shows_each_stage_as_it_is_committed(api: httpx.Client, sessions: 
 def test_a_failed_job_says_why_and_keeps_what_it_had(api: httpx.Client, sessions: Sessions) -> None:
     job_id = submit(api, Kind.VOICE_NOTE)
     attempt = claim(sessions, job_id)
-    move(sessions, lifecycle.proceed(UUID(job_id), attempt, (done(Stage.STT),), Stage.LLM, lease_s=60))
+    move(sessions, lifecycle.proceed(UUID(job_id), attempt, done(Stage.STT), Stage.LLM, lease_s=60))
     error = EngineFailed("The engine fell over.")
     broken = lifecycle.Outcome(stage=Stage.LLM, state=RunState.FAILED, reason=error.detail)
-    move(sessions, lifecycle.fail(UUID(job_id), attempt, (broken,), error.as_problem()))
+    move(sessions, lifecycle.fail(UUID(job_id), attempt, broken, error.as_problem()))
     shown = api.get(f"/v1/jobs/{job_id}").json()
     assert shown["state"] == "failed"
     assert shown["error"] == {
@@ -133,7 +133,7 @@ def test_silence_is_a_success_whose_later_stages_say_why_they_were_skipped(
     nothing: dict[str, Any] = {"text": "", "language": None, "audio_seconds": 1.0, "segments": []}
     move(
         sessions,
-        lifecycle.succeed(UUID(job_id), attempt, (done(Stage.STT, nothing), skipped(Stage.LLM), skipped(Stage.TTS))),
+        lifecycle.succeed(UUID(job_id), attempt, done(Stage.STT, nothing), (skipped(Stage.LLM), skipped(Stage.TTS))),
     )
     shown = api.get(f"/v1/jobs/{job_id}").json()
     assert (shown["state"], shown["progress"], shown["error"]) == ("succeeded", 100, None)
@@ -146,7 +146,7 @@ def test_silence_is_a_success_whose_later_stages_say_why_they_were_skipped(
 def test_a_retried_stage_shows_its_failures(api: httpx.Client, sessions: Sessions) -> None:
     job_id = submit(api)
     attempt = claim(sessions, job_id)
-    move(sessions, lifecycle.put_back(UUID(job_id), attempt, Stage.LLM, due_in_s=60, reason="it broke"))
+    move(sessions, lifecycle.try_again(UUID(job_id), attempt, Stage.LLM, "it broke", due_in_s=60, counts=True))
     shown = api.get(f"/v1/jobs/{job_id}").json()
     assert (shown["state"], shown["error"]) == ("queued", None)
     assert (shown["stages"][0]["state"], shown["stages"][0]["failures"], shown["stages"][0]["reason"]) == (
@@ -208,7 +208,7 @@ def test_a_list_can_be_of_one_state_and_one_kind(api: httpx.Client, sessions: Se
 def test_a_canceled_job_keeps_its_transcript_and_its_worker_loses_it(api: httpx.Client, sessions: Sessions) -> None:
     job_id = submit(api, Kind.VOICE_NOTE)
     attempt = claim(sessions, job_id)
-    move(sessions, lifecycle.proceed(UUID(job_id), attempt, (done(Stage.STT),), Stage.LLM, lease_s=60))
+    move(sessions, lifecycle.proceed(UUID(job_id), attempt, done(Stage.STT), Stage.LLM, lease_s=60))
     answer = api.post(f"/v1/jobs/{job_id}/cancel")
     assert answer.status_code == 200
     shown = answer.json()
@@ -216,7 +216,7 @@ def test_a_canceled_job_keeps_its_transcript_and_its_worker_loses_it(api: httpx.
     assert [run["state"] for run in shown["stages"]] == ["succeeded", "canceled", "canceled"]
     assert set(shown["links"]) == {"self", "transcript"}
     with sessions.begin() as session:
-        late = lifecycle.succeed(UUID(job_id), attempt, (done(Stage.LLM),))
+        late = lifecycle.succeed(UUID(job_id), attempt, done(Stage.LLM))
         assert lifecycle.move(session.connection(), [late]) == [None]
     assert show(api, job_id) == shown
 
@@ -262,7 +262,7 @@ def test_a_delete_while_the_worker_commits_dooms_what_it_has_just_made(api: http
     attempt = claim(sessions, job_id)
     with ThreadPoolExecutor(1) as pool:
         with sessions.begin() as session:
-            ended = lifecycle.succeed(UUID(job_id), attempt, (done(Stage.LLM), done(Stage.TTS)))
+            ended = lifecycle.succeed(UUID(job_id), attempt, done(Stage.LLM), (done(Stage.TTS),))
             assert lifecycle.move(session.connection(), [ended]) != [None]
             answer = pool.submit(api.delete, f"/v1/jobs/{job_id}")
             time.sleep(0.5)

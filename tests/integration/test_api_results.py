@@ -110,7 +110,7 @@ def test_a_result_that_the_kind_does_not_have_is_404(api: httpx.Client) -> None:
 def test_speech_that_was_skipped_is_404(api: httpx.Client, sessions: Sessions) -> None:
     job_id = submit(api)
     attempt = claim(sessions, job_id)
-    move(sessions, lifecycle.succeed(UUID(job_id), attempt, (done(Stage.LLM, {"text": ""}), skipped(Stage.TTS))))
+    move(sessions, lifecycle.succeed(UUID(job_id), attempt, done(Stage.LLM, {"text": ""}), (skipped(Stage.TTS),)))
     assert "skipped" in refused(api.get(f"/v1/jobs/{job_id}/audio"), 404, "not-found")
 
 
@@ -203,7 +203,7 @@ def test_with_an_object_store_speech_is_fetched_from_there(
     with serving(s3_settings) as url, httpx.Client(base_url=url) as api:
         job_id = submit(api, Kind.SPEECH)
         attempt = claim(sessions, job_id)
-        move(sessions, lifecycle.succeed(UUID(job_id), attempt, (done(Stage.TTS, result),)))
+        move(sessions, lifecycle.succeed(UUID(job_id), attempt, done(Stage.TTS, result)))
         answer = api.get(f"/v1/jobs/{job_id}/audio")
         assert answer.status_code == 307
         fetched = httpx.get(answer.headers["location"], headers={"Range": "bytes=2-4"})

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from voxqueue.database.base import new_id
 from voxqueue.database.session import Sessions
 from voxqueue.jobs import lifecycle, repository
-from voxqueue.jobs.kinds import Kind
+from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.lifecycle import Move, Moved, Outcome
 from voxqueue.jobs.models import Job
 from voxqueue.jobs.states import JobState, RunState
@@ -55,13 +55,13 @@ def test_a_job_goes_through_its_stages_and_each_is_written_down(sessions: Sessio
     assert (job.state, job.stage, job.attempt) == (JobState.RUNNING, Stage.LLM, 1)
     assert [run.state for run in job.runs] == [RunState.RUNNING, RunState.PENDING]
 
-    [moved] = move(sessions, lifecycle.proceed(job_id, 1, (done(Stage.LLM, text="hi"),), Stage.TTS, lease_s=60))
+    [moved] = move(sessions, lifecycle.proceed(job_id, 1, done(Stage.LLM, text="hi"), Stage.TTS, lease_s=60))
     assert moved == Moved(job_id, 1, JobState.RUNNING, Stage.TTS, job.priority, is_due=True, claimed=None)
     job = load(sessions, job_id)
     assert [run.state for run in job.runs] == [RunState.SUCCEEDED, RunState.RUNNING]
     assert job.runs[0].result == {"text": "hi"}
 
-    assert move(sessions, lifecycle.succeed(job_id, 1, (done(Stage.TTS, key="k"),)))[0]
+    assert move(sessions, lifecycle.succeed(job_id, 1, done(Stage.TTS, key="k")))[0]
     job = load(sessions, job_id)
     assert job.state is JobState.SUCCEEDED
     assert job.finished_at is not None
@@ -106,7 +106,7 @@ def test_a_worker_gets_no_job_at_a_stage_that_it_does_not_serve(sessions: Sessio
 def test_a_job_put_back_for_later_is_not_to_be_had_before(sessions: Sessions) -> None:
     job_id = queue_job(sessions)
     assert claim(sessions, job_id)
-    [moved] = move(sessions, lifecycle.put_back(job_id, 1, Stage.LLM, due_in_s=60, reason="engine broke"))
+    [moved] = move(sessions, lifecycle.try_again(job_id, 1, Stage.LLM, "engine broke", due_in_s=60, counts=True))
     assert moved is not None
     assert not moved.is_due
     assert claim(sessions, job_id) is None
@@ -117,14 +117,15 @@ def test_a_job_put_back_for_later_is_not_to_be_had_before(sessions: Sessions) ->
 def test_who_lost_the_lease_changes_nothing_any_more(sessions: Sessions) -> None:
     job_id = queue_job(sessions)
     assert claim(sessions, job_id, lease_s=0)
-    assert move(sessions, lifecycle.lose_lease(job_id, 1, Stage.LLM))[0], "the lease is over"
+    assert move(sessions, lifecycle.lose_lease(job_id, 1))[0], "the lease is over"
     assert claim(sessions, job_id), "somebody else takes it"
+    failed = Outcome(stage=Stage.LLM, state=RunState.FAILED, reason="late")
     late = (
-        lifecycle.proceed(job_id, 1, (done(Stage.LLM, text="late"),), Stage.TTS, lease_s=60),
-        lifecycle.succeed(job_id, 1, (done(Stage.LLM, text="late"),)),
-        lifecycle.fail(job_id, 1, (), {"detail": "late"}),
-        lifecycle.put_back(job_id, 1, Stage.LLM),
-        lifecycle.hand_over(job_id, 1, (done(Stage.LLM, text="late"),), Stage.TTS),
+        lifecycle.proceed(job_id, 1, done(Stage.LLM, text="late"), Stage.TTS, lease_s=60),
+        lifecycle.succeed(job_id, 1, done(Stage.LLM, text="late")),
+        lifecycle.fail(job_id, 1, failed, {"detail": "late"}),
+        lifecycle.put_back(job_id, 1),
+        lifecycle.hand_over(job_id, 1, done(Stage.LLM, text="late"), Stage.TTS),
     )
     for one in late:
         assert move(sessions, one) == [None]
@@ -133,15 +134,50 @@ def test_who_lost_the_lease_changes_nothing_any_more(sessions: Sessions) -> None
     assert job.runs[0].result is None
 
 
+def test_a_worker_that_hands_everything_back_cannot_undo_what_is_committed(sessions: Sessions) -> None:
+    job_id = queue_job(sessions)
+    assert claim(sessions, job_id)
+    assert move(sessions, lifecycle.proceed(job_id, 1, done(Stage.LLM, text="hi"), Stage.TTS, lease_s=60))[0]
+    stale = lifecycle.try_again(job_id, 1, Stage.LLM, "late", due_in_s=0, counts=True)
+    assert move(sessions, stale) == [None], "the job does not stand there any more"
+    assert move(sessions, lifecycle.put_back(job_id, 1))[0]
+    job = load(sessions, job_id)
+    assert (job.state, job.stage) == (JobState.QUEUED, Stage.TTS)
+    assert [(run.state, run.result) for run in job.runs] == [
+        (RunState.SUCCEEDED, {"text": "hi"}),
+        (RunState.PENDING, None),
+    ]
+    moved = claim(sessions, job_id)
+    assert moved is not None
+    assert moved.claimed is not None
+    assert moved.claimed.results == {Stage.LLM: {"text": "hi"}}
+
+
+def test_what_an_engine_yields_can_always_be_stored(sessions: Sessions) -> None:
+    job_id = queue_job(sessions, Kind.REPLY)
+    assert claim(sessions, job_id)
+    assert move(sessions, lifecycle.succeed(job_id, 1, done(Stage.LLM, text="a\0b \ud800 \\u0000 😀")))[0]
+    assert load(sessions, job_id).runs[0].result == {"text": "ab ? \\u0000 😀"}
+
+
+def test_a_job_that_kills_its_workers_is_given_up(sessions: Sessions) -> None:
+    job_id = queue_job(sessions)
+    assert claim(sessions, job_id, lease_s=0)
+    assert move(sessions, lifecycle.give_up(job_id, 1, {"detail": "it kills"}))[0]
+    job = load(sessions, job_id)
+    assert (job.state, job.lost_leases, job.error) == (JobState.FAILED, 1, {"detail": "it kills"})
+    assert [run.state for run in job.runs] == [RunState.FAILED, RunState.CANCELED]
+
+
 def test_a_lease_that_is_renewed_is_not_lost(sessions: Sessions) -> None:
     job_id = queue_job(sessions)
     assert claim(sessions, job_id, lease_s=0)
     with sessions.begin() as session:
-        assert repository.renew(session, {job_id: 1}, 60) == {job_id}
-        assert repository.renew(session, {job_id: 2, new_id(): 1}, 60) == set()
-    assert move(sessions, lifecycle.lose_lease(job_id, 1, Stage.LLM)) == [None]
+        assert repository.renew(session, [(job_id, 1)], 60) == {(job_id, 1)}
+        assert repository.renew(session, [(job_id, 2), (new_id(), 1)], 60) == set()
+    assert move(sessions, lifecycle.lose_lease(job_id, 1)) == [None]
     with sessions() as session:
-        assert repository.lost_leases(session, 10) == []
+        assert repository.lost_leases(session, 0, 10) == []
 
 
 @pytest.mark.parametrize("claimed", [False, True])
@@ -150,7 +186,7 @@ def test_cancel_ends_an_open_job_at_once_and_its_worker_is_refused(sessions: Ses
     if claimed:
         assert claim(sessions, job_id)
     assert move(sessions, lifecycle.cancel(job_id))[0]
-    assert move(sessions, lifecycle.succeed(job_id, 1, (done(Stage.LLM, text="late"),))) == [None]
+    assert move(sessions, lifecycle.succeed(job_id, 1, done(Stage.LLM, text="late"))) == [None]
     job = load(sessions, job_id)
     assert job.state is JobState.CANCELED
     assert [run.state for run in job.runs] == [RunState.CANCELED, RunState.CANCELED]
@@ -159,7 +195,7 @@ def test_cancel_ends_an_open_job_at_once_and_its_worker_is_refused(sessions: Ses
 def test_a_finished_job_moves_no_more(sessions: Sessions) -> None:
     job_id = queue_job(sessions, Kind.REPLY)
     assert claim(sessions, job_id)
-    assert move(sessions, lifecycle.succeed(job_id, 1, (done(Stage.LLM, text="hi"),)))[0]
+    assert move(sessions, lifecycle.succeed(job_id, 1, done(Stage.LLM, text="hi")))[0]
     assert move(sessions, lifecycle.cancel(job_id)) == [None]
     assert claim(sessions, job_id) is None
 
@@ -168,7 +204,7 @@ def test_a_failed_job_leaves_no_run_open(sessions: Sessions) -> None:
     job_id = queue_job(sessions)
     assert claim(sessions, job_id)
     failed = Outcome(stage=Stage.LLM, state=RunState.FAILED, reason="refused", failed_try=True)
-    assert move(sessions, lifecycle.fail(job_id, 1, (failed,), {"detail": "refused"}))[0]
+    assert move(sessions, lifecycle.fail(job_id, 1, failed, {"detail": "refused"}))[0]
     job = load(sessions, job_id)
     assert (job.state, job.error) == (JobState.FAILED, {"detail": "refused"})
     assert [run.state for run in job.runs] == [RunState.FAILED, RunState.CANCELED]
@@ -181,7 +217,7 @@ def test_a_move_that_no_state_allows_is_a_bug_not_a_wish(sessions: Sessions) -> 
 
 
 def hint_all(session: Session, stage: Stage, stale_s: float, *, queue_is_empty: bool = True) -> list[UUID]:
-    hints = repository.stale_hints(session, stage, stale_s, 10, queue_is_empty=queue_is_empty)
+    hints = repository.stale_hints(session, stage, stale_s, 10, empty=tuple(Priority) if queue_is_empty else ())
     return [hint.job_id for hint in hints]
 
 
@@ -209,7 +245,7 @@ def test_a_deep_backlog_is_not_hinted_again_unless_later_jobs_overtake(sessions:
 def test_a_job_to_be_tried_again_is_hinted_when_it_is_due(sessions: Sessions) -> None:
     job_id = queue_job(sessions)
     assert claim(sessions, job_id)
-    assert move(sessions, lifecycle.put_back(job_id, 1, Stage.LLM, due_in_s=60, reason="engine broke"))[0]
+    assert move(sessions, lifecycle.try_again(job_id, 1, Stage.LLM, "engine broke", due_in_s=60, counts=True))[0]
     with sessions.begin() as session:
         assert hint_all(session, Stage.LLM, 0) == []
         session.execute(text("UPDATE jobs SET due_at = now()"))
@@ -220,7 +256,7 @@ def test_removing_a_job_dooms_its_blobs(sessions: Sessions) -> None:
     job_id = queue_job(sessions)
     assert claim(sessions, job_id)
     assert move(
-        sessions, lifecycle.succeed(job_id, 1, (done(Stage.LLM, text="x"), done(Stage.TTS, key="speech/1.ogg")))
+        sessions, lifecycle.succeed(job_id, 1, done(Stage.LLM, text="x"), (done(Stage.TTS, key="speech/1.ogg"),))
     )[0]
     with sessions.begin() as session:
         repository.remove(session, repository.get(session, job_id))

@@ -20,12 +20,12 @@ from voxqueue.stages import Stage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one stage of a job ended, or that it begins.
+    """How one stage of a job ended, or that it begins. Without a stage, it is the one where the job stands then.
 
     `run_ms` is the model call's own time, `started_ms_ago` how long before now that call began.
     """
 
-    stage: Stage
+    stage: Stage | None
     state: RunState
     engine: str | None = None
     model: str | None = None
@@ -39,12 +39,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """What somebody wants of a job. Make one with the functions below, which name every case there is."""
+    """What somebody wants of a job. Make one with the functions below, which name every case there is.
+
+    `attempt` and `at` are what its claim and its stage must be now, `stage` is where it stands afterwards.
+    """
 
     job_id: UUID
     to: JobState
     attempt: int | None = None
     origins: tuple[JobState, ...] = (JobState.RUNNING,)
+    at: Stage | None = None
     stage: Stage | None = None
     outcomes: tuple[Outcome, ...] = ()
     claims: bool = False
@@ -105,82 +109,60 @@ def claim(job_id: UUID, *, worker: str, stages: Iterable[Stage], lease_s: float)
     )
 
 
-def proceed(job_id: UUID, attempt: int, outcomes: tuple[Outcome, ...], stage: Stage, *, lease_s: float) -> Move:
+def proceed(job_id: UUID, attempt: int, done: Outcome, stage: Stage, *, lease_s: float) -> Move:
     """Commit a stage and go on with the next one under the same claim."""
     begun = Outcome(stage=stage, state=RunState.RUNNING)
     return Move(
         job_id=job_id,
         attempt=attempt,
         to=JobState.RUNNING,
+        at=done.stage,
         stage=stage,
-        outcomes=(*outcomes, begun),
+        outcomes=(done, begun),
         lease_s=lease_s,
     )
 
 
-def hand_over(job_id: UUID, attempt: int, outcomes: tuple[Outcome, ...], stage: Stage) -> Move:
+def hand_over(job_id: UUID, attempt: int, done: Outcome, stage: Stage) -> Move:
     """Commit a stage and put the job where the next one is served."""
     waiting = Outcome(stage=stage, state=RunState.PENDING)
     return Move(
-        job_id=job_id,
-        attempt=attempt,
-        to=JobState.QUEUED,
-        stage=stage,
-        outcomes=(*outcomes, waiting),
+        job_id=job_id, attempt=attempt, to=JobState.QUEUED, at=done.stage, stage=stage, outcomes=(done, waiting)
     )
 
 
-def succeed(job_id: UUID, attempt: int, outcomes: tuple[Outcome, ...]) -> Move:
-    """Commit the last stage, and with it the job."""
-    return Move(job_id=job_id, attempt=attempt, to=JobState.SUCCEEDED, outcomes=outcomes)
+def succeed(job_id: UUID, attempt: int, done: Outcome, later: tuple[Outcome, ...] = ()) -> Move:
+    """Commit the stage where the job stands, what is to be said of later ones, and with it the job."""
+    return Move(job_id=job_id, attempt=attempt, to=JobState.SUCCEEDED, at=done.stage, outcomes=(done, *later))
 
 
-def fail(job_id: UUID, attempt: int, outcomes: tuple[Outcome, ...], error: dict[str, Any]) -> Move:
+def fail(job_id: UUID, attempt: int, failed: Outcome, error: dict[str, Any]) -> Move:
     """End the job with an error, a problem document's members."""
-    return Move(
-        job_id=job_id,
-        attempt=attempt,
-        to=JobState.FAILED,
-        outcomes=outcomes,
-        error=error,
-    )
+    return Move(job_id=job_id, attempt=attempt, to=JobState.FAILED, at=failed.stage, outcomes=(failed,), error=error)
 
 
-def put_back(job_id: UUID, attempt: int, stage: Stage, *, due_in_s: float = 0, reason: str | None = None) -> Move:
-    """Return a job to its queue: at once when the worker stops, later with a reason when the stage is tried again."""
-    waiting = Outcome(stage=stage, state=RunState.PENDING, reason=reason, failed_try=reason is not None)
-    return Move(
-        job_id=job_id,
-        attempt=attempt,
-        to=JobState.QUEUED,
-        outcomes=(waiting,),
-        due_in_s=due_in_s,
-    )
+def put_back(job_id: UUID, attempt: int) -> Move:
+    """Return a job to the queue of the stage where it stands, at once: nothing is wrong with it."""
+    waiting = Outcome(stage=None, state=RunState.PENDING)
+    return Move(job_id=job_id, attempt=attempt, to=JobState.QUEUED, outcomes=(waiting,))
 
 
-def lose_lease(job_id: UUID, attempt: int, stage: Stage) -> Move:
+def try_again(job_id: UUID, attempt: int, stage: Stage, reason: str, *, due_in_s: float, counts: bool) -> Move:
+    """Return a job to its queue for later. `counts`: as a failed try of the stage, rather than an outage around it."""
+    waiting = Outcome(stage=stage, state=RunState.PENDING, reason=reason, failed_try=counts)
+    return Move(job_id=job_id, attempt=attempt, to=JobState.QUEUED, at=stage, outcomes=(waiting,), due_in_s=due_in_s)
+
+
+def lose_lease(job_id: UUID, attempt: int) -> Move:
     """Return a job whose worker has not renewed its lease."""
-    waiting = Outcome(stage=stage, state=RunState.PENDING, reason="the worker went away")
-    return Move(
-        job_id=job_id,
-        attempt=attempt,
-        to=JobState.QUEUED,
-        outcomes=(waiting,),
-        lost=True,
-    )
+    waiting = Outcome(stage=None, state=RunState.PENDING, reason="the worker went away")
+    return Move(job_id=job_id, attempt=attempt, to=JobState.QUEUED, outcomes=(waiting,), lost=True)
 
 
-def give_up(job_id: UUID, attempt: int, stage: Stage, error: dict[str, Any]) -> Move:
+def give_up(job_id: UUID, attempt: int, error: dict[str, Any]) -> Move:
     """End a job that has lost too many leases: it is likely to be what kills its workers."""
-    failed = Outcome(stage=stage, state=RunState.FAILED, reason=error["detail"])
-    return Move(
-        job_id=job_id,
-        attempt=attempt,
-        to=JobState.FAILED,
-        outcomes=(failed,),
-        lost=True,
-        error=error,
-    )
+    failed = Outcome(stage=None, state=RunState.FAILED, reason=error["detail"])
+    return Move(job_id=job_id, attempt=attempt, to=JobState.FAILED, outcomes=(failed,), lost=True, error=error)
 
 
 def cancel(job_id: UUID) -> Move:
@@ -194,8 +176,8 @@ def cancel(job_id: UUID) -> Move:
 _MOVE = """
 WITH moves AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(moves)s::jsonb) AS m(
-        job_id uuid, "to" text, origins jsonb, attempt int, stage text, outcomes jsonb, claims boolean, served jsonb,
-        worker text, lease_s float8, due_in_s float8, lost boolean, error jsonb)
+        job_id uuid, "to" text, origins jsonb, attempt int, at text, stage text, outcomes jsonb, claims boolean,
+        served jsonb, worker text, lease_s float8, due_in_s float8, lost boolean, error jsonb)
 ), locked AS MATERIALIZED (
     SELECT id FROM jobs WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR UPDATE
 ), moved AS (
@@ -207,7 +189,8 @@ WITH moves AS MATERIALIZED (
         worker = coalesce(m.worker, jobs.worker),
         lease_until = CASE WHEN m."to" = 'running' THEN now() + make_interval(secs => m.lease_s) END,
         due_at = CASE WHEN m."to" = 'queued' THEN now() + make_interval(secs => m.due_in_s) ELSE jobs.due_at END,
-        hinted_at = CASE WHEN m."to" <> 'queued' THEN jobs.hinted_at WHEN m.due_in_s = 0 THEN now() END,
+        -- A hint belongs to the stage that it was sent for: one that goes on here has none.
+        hinted_at = CASE WHEN m."to" = 'queued' AND m.due_in_s = 0 THEN now() WHEN m.claims THEN jobs.hinted_at END,
         started_at = CASE WHEN m."to" = 'running' THEN coalesce(jobs.started_at, now()) ELSE jobs.started_at END,
         finished_at = CASE WHEN m."to" IN ('succeeded', 'failed', 'canceled') THEN now() END,
         error = m.error
@@ -216,11 +199,13 @@ WITH moves AS MATERIALIZED (
         AND jobs.id = ANY(%(ids)s::uuid[])
         AND m.origins ? jobs.state
         AND (m.attempt IS NULL OR jobs.attempt = m.attempt)
+        AND (m.at IS NULL OR jobs.stage = m.at)
         AND (m.served IS NULL OR (m.served ? jobs.stage AND jobs.due_at <= now()))
         AND (m.lost IS NULL OR jobs.lease_until < now())
     RETURNING jobs.*, m.claims, m.outcomes
 ), outcomes AS (
-    SELECT moved.id AS job_id, o.*
+    SELECT moved.id AS job_id, coalesce(o.stage, moved.stage) AS stage, o.state, o.engine, o.model, o.result, o.reason,
+        o.run_ms, o.started_ms_ago, o.batch_size, o.failed_try
     FROM moved CROSS JOIN LATERAL jsonb_to_recordset(moved.outcomes) AS o(
         stage text, state text, engine text, model text, result jsonb, reason text, run_ms float8,
         started_ms_ago float8, batch_size int, failed_try boolean)
@@ -245,6 +230,7 @@ WITH moves AS MATERIALIZED (
         finished_at = CASE WHEN o.state IN ('succeeded', 'failed', 'skipped') THEN now() END
     FROM outcomes o
     WHERE stage_runs.job_id = ANY(%(ids)s::uuid[]) AND stage_runs.job_id = o.job_id AND stage_runs.stage = o.stage
+        AND stage_runs.state <> 'succeeded'  -- what is committed stays
 ), closed AS (  -- what an ended job will not come to any more
     UPDATE stage_runs SET state = 'canceled', finished_at = now()
     FROM moved
@@ -286,7 +272,7 @@ def _move_once(connection: Connection, moves: Sequence[Move]) -> dict[UUID, Move
     for wanted in moves:
         for origin in wanted.origins:
             assert wanted.to in TRANSITIONS[origin], f"{origin} -> {wanted.to} is no move"
-    parameters = {"moves": json.dumps(moves, default=_as_json), "ids": [wanted.job_id for wanted in moves]}
+    parameters = {"moves": _document(moves), "ids": [wanted.job_id for wanted in moves]}
     rows = connection.exec_driver_sql(_MOVE, parameters)
     return {moved.job_id: moved for moved in map(_moved, rows)}
 
@@ -319,3 +305,19 @@ def _as_json(value: object) -> object:
         members = ((name, getattr(value, name)) for name in value.__slots__)
         return {name: member for name, member in members if member is not None and member is not False}
     return str(value)
+
+
+def _document(moves: Sequence[Move]) -> str:
+    """The moves as JSON that Postgres takes: an engine may yield NUL or half a surrogate pair, which it refuses."""
+    document = json.dumps(moves, default=_as_json)
+    if "\\u0000" in document or "\\ud" in document:
+        document = json.dumps(_storable(json.loads(document)))
+    return document
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "").encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {name: _storable(member) for name, member in value.items()}
+    return [_storable(member) for member in value] if isinstance(value, list) else value

@@ -1,12 +1,12 @@
 """Every query about jobs, each with a sentence. Reads and plain inserts only: states are moved by `lifecycle`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, delete, func, inspect, select, text, true, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, inspect, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased, joinedload
 from sqlalchemy.orm.attributes import instance_dict, set_committed_value
@@ -17,6 +17,9 @@ from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.models import DoomedBlob, Job, Note, StageRun
 from voxqueue.jobs.states import OPEN_STATES, JobState, RunState
 from voxqueue.stages import Stage
+
+Claim = tuple[UUID, int]
+"""A job and the attempt under which it is held."""
 
 _OUT_OF_ORDER = timedelta(seconds=2)  # hints are taken in their order, but by many threads at once
 
@@ -151,32 +154,41 @@ def forget_doomed(session: Session, keys: Sequence[str]) -> None:
     session.execute(delete(DoomedBlob).where(DoomedBlob.key.in_(keys)))
 
 
+# Locked in the order of their ids, as `lifecycle.move` does.
 _RENEW = text("""
+    WITH locked AS MATERIALIZED (
+        SELECT id FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE
+    )
     UPDATE jobs SET lease_until = now() + make_interval(secs => :lease_s)
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:attempts AS int[])) AS held(id, attempt)
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:attempts AS int[])) AS held(id, attempt) JOIN locked USING (id)
     WHERE jobs.id = held.id AND jobs.attempt = held.attempt AND jobs.state = 'running'
-    RETURNING jobs.id
+    RETURNING jobs.id, jobs.attempt
 """)
 
 
-def renew(session: Session, held: dict[UUID, int], lease_s: float) -> set[UUID]:
-    """Prolong the leases of the jobs held (job -> attempt). What is not in the answer is held no more."""
-    parameters = {"ids": list(held), "attempts": list(held.values()), "lease_s": lease_s}
-    return set(session.scalars(_RENEW, parameters))
+def renew(session: Session, held: Collection[Claim], lease_s: float) -> set[Claim]:
+    """Prolong the leases of the jobs held. What is not in the answer is held no more."""
+    ids, attempts = [job_id for job_id, _ in held], [attempt for _, attempt in held]
+    rows = session.execute(_RENEW, {"ids": ids, "attempts": attempts, "lease_s": lease_s})
+    return {(row.id, row.attempt) for row in rows}
 
 
-def lost_leases(session: Session, limit: int) -> list[LostLease]:
-    """Running jobs whose lease is over."""
+def lost_leases(session: Session, lease_s: float, limit: int) -> list[LostLease]:
+    """Running jobs whose lease is over. None while the database itself has not been up for as long as a lease lasts:
+    nobody could renew one."""
+    up_for_long = func.now() > func.pg_postmaster_start_time() + _seconds(lease_s)
     columns = (Job.id, Job.attempt, Job.stage, Job.lost_leases)
-    lost = select(*columns).where(Job.state == JobState.RUNNING, Job.lease_until < func.now()).limit(limit)
+    lost = select(*columns).where(Job.state == JobState.RUNNING, Job.lease_until < func.now(), up_for_long).limit(limit)
     return [LostLease(*row) for row in session.execute(lost)]
 
 
-def stale_hints(session: Session, stage: Stage, stale_s: float, limit: int, *, queue_is_empty: bool) -> list[Hint]:
+def stale_hints(
+    session: Session, stage: Stage, stale_s: float, limit: int, *, empty: Collection[Priority]
+) -> list[Hint]:
     """Queued jobs that are due and whose hint was never sent, or is lost; they count as hinted now.
 
-    A hint is lost if the queue is empty, or if a job of the same priority that was hinted later runs already: a deep
-    backlog, whose hints are merely old, is not hinted again.
+    A hint is lost if the queue of its priority is empty, or if a job of that priority that was hinted later runs
+    already: a deep backlog, whose hints are merely old, is not hinted again.
     """
     running = aliased(Job)
     latest = (
@@ -185,8 +197,8 @@ def stale_hints(session: Session, stage: Stage, stale_s: float, limit: int, *, q
         .group_by(running.priority)
         .subquery()
     )
-    is_old = Job.hinted_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, stale_s)
-    is_passed_over = true() if queue_is_empty else Job.hinted_at < latest.c.hinted_at - _OUT_OF_ORDER
+    is_old = Job.hinted_at < func.now() - _seconds(stale_s)
+    is_passed_over = Job.priority.in_(empty) | (Job.hinted_at < latest.c.hinted_at - _OUT_OF_ORDER)
     waiting = (
         select(Job.id)
         .outerjoin(latest, latest.c.priority == Job.priority)
@@ -224,3 +236,7 @@ def queues(session: Session) -> dict[Stage, StageQueue]:
         for stage, depth, running, oldest in rows
     }
     return {stage: found.get(stage, StageQueue(0, 0, None)) for stage in Stage}
+
+
+def _seconds(seconds: float) -> ColumnElement[timedelta]:
+    return func.make_interval(0, 0, 0, 0, 0, 0, seconds)

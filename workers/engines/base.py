@@ -87,7 +87,7 @@ class Engine(ABC, Generic[RequestT, ResultT]):
             return self._split(batch, error)
         except MemoryError:
             return self._split(batch, EngineOutOfMemory(f"{self.name} ran out of memory on this request alone."))
-        except Exception as error:
+        except BaseException as error:  # the panics of a runtime written in Rust are no Exceptions
             if _is_out_of_memory(error):
                 return self._split(batch, EngineOutOfMemory(f"{self.name} ran out of memory on this request alone."))
             log.exception("%s failed on a batch of %d", self.name, len(batch))
@@ -106,7 +106,7 @@ class Engine(ABC, Generic[RequestT, ResultT]):
         return self.call(batch[:half]) + self.call(batch[half:])
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     """Whether a runtime says that the device's memory is full (torch by type, CTranslate2 by its words only)."""
     return type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error).lower()
 
