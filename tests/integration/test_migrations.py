@@ -1,0 +1,42 @@
+"""The migrations lead to what the models say, and back."""
+
+from uuid import uuid4
+
+import psycopg
+import pytest
+from alembic import command
+from sqlalchemy import create_engine, inspect
+
+from voxqueue.database.migrate import alembic_config, upgrade
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def empty_database(postgres: str) -> str:
+    name = f"empty_{uuid4().hex[:12]}"
+    with psycopg.connect(postgres.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return postgres.replace("/voxqueue?", f"/{name}?")
+
+
+def tables(url: str) -> set[str]:
+    engine = create_engine(url)
+    names = set(inspect(engine).get_table_names())
+    engine.dispose()
+    return names
+
+
+def test_up_and_down_and_up_again(empty_database: str) -> None:
+    upgrade(empty_database)
+    assert tables(empty_database) == {"jobs", "stage_runs", "notes", "doomed_blobs", "alembic_version"}
+    command.downgrade(alembic_config(empty_database), "base")
+    assert tables(empty_database) == {"alembic_version"}
+    upgrade(empty_database)
+    upgrade(empty_database)
+    assert "jobs" in tables(empty_database)
+
+
+def test_the_models_ask_for_nothing_that_no_migration_makes(empty_database: str) -> None:
+    upgrade(empty_database)
+    command.check(alembic_config(empty_database))
