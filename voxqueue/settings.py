@@ -35,6 +35,8 @@ class DatabaseSettings(BaseModel):
         for plain in ("postgresql://", "postgres://"):  # what hosting providers hand out; we speak through psycopg 3
             if self.url.startswith(plain):
                 return "postgresql+psycopg://" + self.url.removeprefix(plain)
+        if not self.url.startswith("postgresql+psycopg://"):
+            raise MisconfiguredError("VOXQUEUE_DATABASE_URL must begin with postgresql://: Postgres is all we speak.")
         return self.url
 
 

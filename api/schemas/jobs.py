@@ -56,7 +56,7 @@ class StageView(BaseModel):
             model=run.model,
             started_at=run.started_at,
             finished_at=run.finished_at,
-            wait_ms=run.wait_ms,
+            wait_ms=None if run.wait_ms is None else round(run.wait_ms, 3),
             run_ms=run.run_ms,
             batch_size=run.batch_size,
             failures=run.failures,

@@ -5,9 +5,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 from alembic import command
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, text
 
 from voxqueue.database.migrate import alembic_config, upgrade
+from voxqueue.database.session import database_errors
+from voxqueue.errors import DatabaseUnavailable
 
 pytestmark = pytest.mark.integration
 
@@ -40,3 +42,14 @@ def test_up_and_down_and_up_again(empty_database: str) -> None:
 def test_the_models_ask_for_nothing_that_no_migration_makes(empty_database: str) -> None:
     upgrade(empty_database)
     command.check(alembic_config(empty_database))
+
+
+def test_a_database_without_our_tables_is_told_apart_from_one_that_is_away(empty_database: str) -> None:
+    engine = create_engine(empty_database)
+    with (
+        pytest.raises(DatabaseUnavailable, match="voxqueue migrate"),
+        database_errors(),
+        engine.connect() as connection,
+    ):
+        connection.execute(text("SELECT * FROM jobs"))
+    engine.dispose()

@@ -102,13 +102,14 @@ def _place_for(job: "Job") -> Path:
 @contextmanager
 def _explained(log: Path | None) -> Iterator[None]:
     """End with one line for what goes wrong, and with what the processes said last."""
-    from voxqueue.client import ClientError
+    from voxqueue.client import ApiError, ClientError
 
     try:
         yield
     except (VoxqueueError, ClientError) as error:
         time.sleep(0.2)  # what a process has just said takes a moment to the log
-        if log and log.exists():
+        refused = isinstance(error, ApiError) and error.status < 500  # the log has nothing to add to that
+        if log and log.exists() and not refused:
             lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
             remark("The last lines of the log:\n{}\n".format("\n".join(lines)))
         complain(error.detail if isinstance(error, VoxqueueError) else str(error))

@@ -46,6 +46,8 @@ def conclude(
 def present(client: "Client", job: "Job", *, save: Path | None, as_json: bool) -> None:
     """Store the job's speech under a path, if there is speech and a path, and print the job."""
     path = str(client.save_audio(job.id, save)) if save is not None and job.audio is not None else None
+    if save is not None and job.audio is None and job.is_finished:
+        remark(f"This job has no speech, so there is nothing to save in {save}.")
     if as_json:
         print_json(job.model_dump(mode="json") | ({} if path is None else {"audio_path": path}))
     else:

@@ -30,6 +30,11 @@ def api(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on")] = 8000,
 ) -> None:
     """Run the API."""
+    from voxqueue.cli.settings import read_settings
+
+    settings = read_settings()  # what is missing is better said here than in a traceback of the server's
+    settings.database.require_url()
+    settings.redis.require_url()
     ours = str(Path(__file__).resolve().parents[2])  # uvicorn would put the folder we stand in first
     listen = ("--host", host, "--port", str(port), "--timeout-graceful-shutdown", "10")
     become("uvicorn", "--factory", "api.app:create_app", "--app-dir", ours, *listen)
@@ -53,7 +58,18 @@ def migrate() -> None:
     from voxqueue.cli.settings import read_settings
     from voxqueue.database.migrate import upgrade
     from voxqueue.database.session import database_errors
+    from voxqueue.errors import DatabaseUnavailable, MisconfiguredError
 
-    with database_errors():
-        upgrade(read_settings().database.require_url())
+    url = read_settings().database.require_url()
+    try:
+        with database_errors():
+            upgrade(url)
+    except DatabaseUnavailable as error:
+        raise MisconfiguredError(f"Nothing was migrated: {_reason(error)}") from error
     typer.echo("The database has the newest schema.")
+
+
+def _reason(error: Exception) -> str:
+    """What the database's driver said, which names host, port and database but no password."""
+    cause = getattr(error.__cause__, "orig", None) or error.__cause__ or error
+    return str(cause).strip().splitlines()[0]

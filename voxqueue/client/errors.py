@@ -32,7 +32,7 @@ class ApiError(ClientError):
         self.detail = str(members.pop("detail", None) or "")
         self.retry_after = retry_after
         self.extra = members
-        super().__init__(f"{self.title}: {self.detail}" if self.detail else self.title)
+        super().__init__(self.detail or self.title)
 
 
 class ServerUnreachable(ClientError):

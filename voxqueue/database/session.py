@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.errors import ReadOnlySqlTransaction, UndefinedColumn, UndefinedTable
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -49,6 +49,8 @@ def database_errors() -> Iterator[None]:
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise DatabaseUnavailable("The database does not answer. Try again shortly.", retry_after=5) from error
     except DBAPIError as error:
+        if isinstance(error.orig, UndefinedTable | UndefinedColumn):
+            raise DatabaseUnavailable("The database lacks our schema: run `voxqueue migrate`.") from error
         if error.connection_invalidated or isinstance(error.orig, ReadOnlySqlTransaction):
             raise DatabaseUnavailable("The database went away. Try again shortly.", retry_after=5) from error
         raise

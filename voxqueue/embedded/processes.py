@@ -165,7 +165,8 @@ def _lock(descriptor: int, folder: Path, patience_s: float = 15) -> None:
             owner = os.pread(descriptor, 20, 0).decode().strip()
             if (owner and Path("/proc", owner).exists()) or time.monotonic() > give_up:
                 raise MisconfiguredError(
-                    f"{folder} is in use by process {owner or 'unknown'}. Stop that one, or choose another folder."
+                    f"{folder} is in use by process {owner or 'unknown'}. Stop that one, or choose another folder "
+                    "with --data."
                 ) from None
         time.sleep(0.05)
 

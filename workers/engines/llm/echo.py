@@ -10,10 +10,7 @@ class EchoEngine(LlmEngine):
     """Repeats the text on one line. It follows no instructions and answers in English whatever the language."""
 
     name = "echo"
-    stand_in = (
-        "echo is a template without a language model: it repeats what it was told and ignores instructions. "
-        "Use ollama for replies."
-    )
+    stand_in = "echo is a template without a language model: it repeats what it was told and ignores instructions."
 
     def load(self) -> None:
         self.model = "template"

@@ -43,7 +43,7 @@ class PocketsphinxEngine(SttEngine):
     name = "pocketsphinx"
     stand_in = (
         "pocketsphinx is a small recogniser from before neural networks: English only, and it gets more than "
-        "a third of the words of real speech wrong. Use faster_whisper for transcripts that people rely on."
+        "a third of the words of real speech wrong."
     )
 
     def __init__(self, settings: Settings) -> None:
@@ -158,7 +158,7 @@ def _refusal(request: SttRequest) -> VoxqueueError | None:
         return None
     return EngineRefused(
         f"pocketsphinx understands English only, and this note is said to be in {request.language!r}. Name an engine "
-        "for that language in VOXQUEUE_STT_ENGINES, such as faster_whisper."
+        "for that language in VOXQUEUE_STT_ENGINES."
     )
 
 

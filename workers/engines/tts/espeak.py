@@ -164,10 +164,7 @@ class EspeakEngine(TtsEngine):
     """A formant synthesiser: understandable in a hundred languages, and fast."""
 
     name = "espeak"
-    stand_in = (
-        "espeak-ng builds speech from formants and sounds like a machine. Use a neural voice such as PocketTTS where "
-        "people listen."
-    )
+    stand_in = "espeak-ng builds speech from formants and sounds like a machine."
     _espeak: Espeak | None = None
 
     def load(self) -> None:
