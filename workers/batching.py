@@ -103,16 +103,13 @@ class Batcher(Generic[RequestT, ResultT]):
         deadline_s: float | None = None,
     ) -> list[Answer[ResultT]]:
         """Wait for the answers to several requests, which share a batch as far as its bounds allow."""
-        deadline = time.monotonic() + (self.deadline_s if deadline_s is None else deadline_s)
-        asked: list[_Waiting[RequestT, ResultT]] = [
-            _Waiting(request, self._cost(request), wanted, deadline, alone) for request in requests
-        ]
-        with self._changed:
-            if self._stopping:
-                return [_unanswered(NotBegun("The worker is shutting down.")) for _ in asked]
-            self._waiting.extend(asked)
-            self._changed.notify()
+        asked = self._enqueue(requests, wanted, alone, self.deadline_s if deadline_s is None else deadline_s)
         return [self._answer(waiting) for waiting in asked]
+
+    def begin(self, request: RequestT) -> Callable[[], Answer[ResultT]]:
+        """Ask without waiting; what is returned waits for the answer."""
+        [waiting] = self._enqueue([request], lambda: True, False, self.deadline_s)
+        return lambda: self._answer(waiting)
 
     def busy_s(self) -> float:
         """Seconds that the call in progress has taken so far; 0 when idle."""
@@ -129,6 +126,22 @@ class Batcher(Generic[RequestT, ResultT]):
             _give(waiting, _unanswered(NotBegun("The worker is shutting down.")))
         if wait_s is not None:
             self._thread.join(timeout=wait_s)
+
+    def _enqueue(
+        self, requests: Sequence[RequestT], wanted: Callable[[], bool], alone: bool, deadline_s: float
+    ) -> list[_Waiting[RequestT, ResultT]]:
+        deadline = time.monotonic() + deadline_s
+        asked: list[_Waiting[RequestT, ResultT]] = [
+            _Waiting(request, self._cost(request), wanted, deadline, alone) for request in requests
+        ]
+        with self._changed:
+            if not self._stopping:
+                self._waiting.extend(asked)
+                self._changed.notify()
+                return asked
+        for waiting in asked:
+            _give(waiting, _unanswered(NotBegun("The worker is shutting down.")))
+        return asked
 
     def _answer(self, waiting: _Waiting[RequestT, ResultT]) -> Answer[ResultT]:
         try:

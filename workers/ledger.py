@@ -65,8 +65,12 @@ class Ledger:
             DatabaseUnavailable: It is not known whether the move was made.
             LedgerError: The database refused what was to be written.
         """
-        [answer] = self._batcher.ask_together([wanted])
-        return _unless_error(answer.result)
+        return self.begin(wanted)()
+
+    def begin(self, wanted: Move) -> Callable[[], Moved | None]:
+        """The same without waiting; what is returned waits, and raises."""
+        answer = self._batcher.begin(wanted)
+        return lambda: _unless_error(answer().result)
 
     def move_all(self, wanted: Sequence[Move], *, within_s: float) -> list[Moved]:
         """Make several moves at once; those that were not made in time, for whatever reason, are left out."""

@@ -8,7 +8,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -56,6 +56,15 @@ class Ran:
 
     answer: Answer[Any]
     concluded: Concluded
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A stage's result on its way into the database, while the next stage runs already."""
+
+    stage: Stage
+    ran: Ran
+    written: Callable[[], Moved | None]
 
 
 @dataclass(slots=True, eq=False)
@@ -159,24 +168,47 @@ class Runner:
         raise Stopping(f"job {job_id} is left to another worker")
 
     def _run_stages(self, held: Held) -> str:
-        """One stage after the other while the next is served here. `_record` decides whether it goes on."""
+        """One stage after the other while the next is served here.
+
+        The next stage begins while the checkpoint of the one before is being committed, and is void if it is not.
+        """
         visited: list[str] = []
+        before: Checkpoint | None = None
         while True:
             visited.append(held.stage.value)
-            moved, outcome = self._record(held, self._run_stage(held))
-            if moved is None:
-                return f"{', '.join(visited)}: given up, the job is no longer held here"
-            if moved.state is JobState.RUNNING and isinstance(outcome, Ran):
-                held.job.results[held.stage] = outcome.concluded.result
-                held.stage = moved.stage
-                continue
-            if moved.state is JobState.FAILED and isinstance(outcome, VoxqueueError):
-                raise JobFailed(f"{', '.join(visited)}: {outcome.title}: {outcome.detail}")
-            if moved.state is JobState.QUEUED:
-                if moved.is_due:  # one that waits until later is the sweep's to send
-                    self._queue.hint([_hint(moved)])
-                return f"{', '.join(visited)}: queued for {moved.stage}"
-            return f"{', '.join(visited)}: {moved.state}"
+            outcome = self._run_stage(held)
+            if before is not None:
+                moved, written = self._record(held, before.stage, before.ran, before.written)
+                if moved is None or moved.state is not JobState.RUNNING:
+                    self._discard(outcome)
+                    return self._report(visited[:-1], moved, written)
+            following = self._following(held, outcome)
+            if following is None:
+                return self._report(visited, *self._record(held, held.stage, outcome))
+            assert isinstance(outcome, Ran)
+            before = Checkpoint(held.stage, outcome, self._ledger.begin(self._done(held, held.stage, outcome)))
+            held.job.results[held.stage] = outcome.concluded.result
+            held.stage = following
+
+    def _following(self, held: Held, outcome: Ran | VoxqueueError) -> Stage | None:
+        """The stage that this thread goes on with, if any."""
+        if isinstance(outcome, VoxqueueError) or outcome.concluded.silence or self._stopping.is_set():
+            return None
+        later = _later(held.job, held.stage)
+        return later[0] if later and later[0] in self.served else None
+
+    def _report(self, visited: list[str], moved: Moved | None, outcome: Ran | VoxqueueError) -> str:
+        """Say where a job waits now, and what Flower is to show. Raises `JobFailed`."""
+        words = ", ".join(visited)
+        if moved is None:
+            return f"{words}: given up, the job is no longer held here"
+        if moved.state is JobState.FAILED and isinstance(outcome, VoxqueueError):
+            raise JobFailed(f"{words}: {outcome.title}: {outcome.detail}")
+        if moved.state is not JobState.QUEUED:
+            return f"{words}: {moved.state}"
+        if moved.is_due:  # one that waits until later is the sweep's to send
+            self._queue.hint([_hint(moved)])
+        return f"{words}: queued for {moved.stage}"
 
     def _run_stage(self, held: Held) -> Ran | VoxqueueError:
         """Prepare, ask, conclude."""
@@ -195,12 +227,12 @@ class Runner:
             log.exception("job %s: unexpected error in stage %s", held.job.id, held.stage)
             return VoxqueueError(f"Unexpected {type(error).__name__} in stage {held.stage}; the worker's log has more.")
 
-    def _done(self, held: Held, ran: Ran) -> Move:
+    def _done(self, held: Held, stage: Stage, ran: Ran) -> Move:
         """What follows a stage that has its result: the next one, here or elsewhere, or the end."""
         job, answer = held.job, ran.answer
-        engine = self.served[held.stage].engine
+        engine = self.served[stage].engine
         outcome = Outcome(
-            stage=held.stage,
+            stage=stage,
             state=RunState.SUCCEEDED,
             engine=engine.name,
             model=engine.model,
@@ -209,10 +241,10 @@ class Runner:
             started_ms_ago=(time.monotonic() - answer.started_at) * 1000,
             batch_size=answer.batch_size,
         )
-        later = job.kind.stages[job.kind.stages.index(held.stage) + 1 :]
+        later = _later(job, stage)
         if ran.concluded.silence:
             reason = ran.concluded.silence
-            skipped = tuple(Outcome(stage=stage, state=RunState.SKIPPED, reason=reason) for stage in later)
+            skipped = tuple(Outcome(stage=one, state=RunState.SKIPPED, reason=reason) for one in later)
             return lifecycle.succeed(*held.claim, outcome, skipped)
         if not later:
             return lifecycle.succeed(*held.claim, outcome)
@@ -220,9 +252,9 @@ class Runner:
             return lifecycle.proceed(*held.claim, outcome, later[0], lease_s=self._settings.lease_s)
         return lifecycle.hand_over(*held.claim, outcome, later[0])
 
-    def _failed(self, held: Held, error: VoxqueueError) -> Move:
+    def _failed(self, held: Held, stage: Stage, error: VoxqueueError) -> Move:
         """What follows an error: back to the queue, now or later, or the end of the job."""
-        job, stage = held.job, held.stage
+        job = held.job
         if isinstance(error, NotBegun):
             return lifecycle.put_back(*held.claim)
         if isinstance(error, Unavailable):  # storage is away: no fault of the job's, however long it lasts
@@ -244,8 +276,20 @@ class Runner:
         )
         return lifecycle.fail(*held.claim, failed, {**error.as_problem(), "stage": stage.value})
 
-    def _record(self, held: Held, outcome: Ran | VoxqueueError) -> tuple[Moved | None, Ran | VoxqueueError]:
+    def _record(
+        self,
+        held: Held,
+        stage: Stage,
+        outcome: Ran | VoxqueueError,
+        begun: Callable[[], Moved | None] | None = None,
+    ) -> tuple[Moved | None, Ran | VoxqueueError]:
         """Write down what became of a stage, and insist on it for as long as the lease can last.
+
+        Args:
+            held: The job.
+            stage: Which stage.
+            outcome: What became of it.
+            begun: Waits for the first try, where that is under way already.
 
         Returns:
             The job as it stands now, or None if it is no longer ours and the result is void; and the outcome that was
@@ -254,14 +298,16 @@ class Runner:
         give_up_at = time.monotonic() + self._settings.lease_s
         uncertain = False
         while True:
-            move = self._failed(held, outcome) if isinstance(outcome, VoxqueueError) else self._done(held, outcome)
+            if begun is None:
+                begun = self._ledger.begin(self._move(held, stage, outcome))
             try:
-                moved = self._ledger.move(move)
+                moved = begun()
             except DatabaseUnavailable:
                 uncertain = True  # the connection may have broken after the commit
                 if time.monotonic() > give_up_at:
                     log.warning("job %s: not written down, the database was away for too long", held.job.id)
                     return None, outcome
+                begun = None
                 time.sleep(0.5)
                 continue
             except LedgerError as error:
@@ -269,11 +315,16 @@ class Runner:
                 if isinstance(outcome, LedgerError):
                     log.error("job %s: not even its failure could be written: %s", held.job.id, error.detail)
                     return None, outcome
-                outcome = error
+                outcome, begun = error, None
                 continue
             if moved is None and not uncertain:
                 self._discard(outcome)
             return moved, outcome
+
+    def _move(self, held: Held, stage: Stage, outcome: Ran | VoxqueueError) -> Move:
+        if isinstance(outcome, VoxqueueError):
+            return self._failed(held, stage, outcome)
+        return self._done(held, stage, outcome)
 
     def _discard(self, outcome: Ran | VoxqueueError) -> None:
         """Remove the blob of a result that is void."""
@@ -283,6 +334,11 @@ class Runner:
             self._store.delete([outcome.concluded.key])
         except VoxqueueError as error:
             log.warning("blob %s, which is void, was not removed: %s", outcome.concluded.key, error.detail)
+
+
+def _later(job: ClaimedJob, stage: Stage) -> tuple[Stage, ...]:
+    """The stages after this one."""
+    return job.kind.stages[job.kind.stages.index(stage) + 1 :]
 
 
 def _hint(moved: Moved) -> Hint:

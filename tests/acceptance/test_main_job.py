@@ -135,9 +135,14 @@ def test_flower_shows_each_job_as_a_task_of_its_own_and_refuses_strangers(client
     assert bad.state == "failed"
     assert httpx.get(f"{stack.flower_url}/api/tasks").status_code == 401
     with httpx.Client(base_url=str(stack.flower_url), auth=("operator", "secret")) as flower:
-        tasks = flower.get("/api/tasks").json()
+        give_up = time.monotonic() + 15
+        while True:  # its news comes by Redis, a moment later than ours
+            tasks = flower.get("/api/tasks").json()
+            mine = {task["uuid"]: task for task in tasks.values() if task["uuid"].startswith((good.id, bad.id))}
+            if {task["state"] for task in mine.values()} == {"SUCCESS", "FAILURE"} or time.monotonic() > give_up:
+                break
+            time.sleep(0.1)
         workers = flower.get("/api/workers", params={"status": "true"}).json()
-    mine = {task["uuid"]: task for task in tasks.values() if task["uuid"].startswith((good.id, bad.id))}
     assert len(mine) == 2, "one task per job, since one worker serves all stages"
     shown = mine[f"{good.id}.llm.1"]
     assert (shown["name"], shown["state"]) == ("voxqueue.llm", "SUCCESS")
