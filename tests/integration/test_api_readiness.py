@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from tests.integration.conftest import serving
@@ -160,12 +161,14 @@ def test_without_a_database_the_fleet_is_reported_without_its_queues(api_setting
 def test_an_unexpected_error_is_logged_and_says_nothing(
     api_settings: Settings, postgres: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    without_tables = DatabaseSettings(url=postgres.replace("/voxqueue?", "/postgres?"))
-    with serving(api_settings.model_copy(update={"database": without_tables})) as url:
+    with psycopg.connect(postgres.replace("postgresql+psycopg", "postgresql")) as connection:
+        connection.execute("CREATE ROLE nobody LOGIN")
+    without_rights = DatabaseSettings(url=postgres.replace("postgres@", "nobody@"))
+    with serving(api_settings.model_copy(update={"database": without_rights})) as url:
         answer = httpx.get(f"{url}/v1/jobs")
         refused(answer, 500, "internal-error")
-        assert "relation" not in answer.text
+        assert "permission" not in answer.text
         assert "SELECT" not in answer.text
         assert httpx.get(f"{url}/livez").status_code == 200
-    assert "UndefinedTable" in caplog.text
+    assert "InsufficientPrivilege" in caplog.text
     assert "Traceback" in caplog.text
