@@ -27,6 +27,7 @@ from voxqueue.errors import VoxqueueError
 from voxqueue.settings import Settings
 from voxqueue.stages import Stage, SttRequest
 from workers.engines.registry import create_engine
+from workers.serving import Served
 
 _FILE = RESULTS / "word_error_rate.json"
 
@@ -53,22 +54,26 @@ def normalise(text: str) -> str:
 
 def measure(engine_name: str, audio: Path) -> list[Clip]:
     """Transcribe every English clip of the folder by itself; a refused one counts as not understood at all."""
-    engine = create_engine(Stage.STT, engine_name, Settings())
+    settings = Settings()
+    engine = create_engine(Stage.STT, engine_name, settings)
     engine.load()
     clips, heard_already = [], set()
     try:
-        engine.call([engine.warmup_request(longest=True)])
+        served = Served(engine, settings.stt)
+        served.infer_together([engine.warmup_request(longest=True)])
         for line in (audio / "manifest.jsonl").read_text("utf-8").splitlines():
             entry = json.loads(line)
             if entry["language"] != "en" or (entry["speaker"], entry["text"]) in heard_already:
                 continue
             heard_already.add((entry["speaker"], entry["text"]))
             samples = decode((audio / entry["file"]).read_bytes(), max_seconds=900)
-            request = SttRequest(samples=samples, language="en")
+            request = SttRequest(audio=[samples], language="en")
             began = time.perf_counter()
-            (answer,) = engine.call([request])
+            try:
+                heard = normalise(served.ask(request).result.text)
+            except VoxqueueError:
+                heard = ""
             took = time.perf_counter() - began
-            heard = "" if isinstance(answer, VoxqueueError) else normalise(answer.text)
             clips.append(
                 Clip(entry["file"], round(request.seconds, 2), round(took, 3), normalise(entry["text"]), heard)
             )

@@ -41,6 +41,7 @@ class StageReport(BaseModel):
     engine: str | None = None
     model: str | None = None
     device: str | None = None
+    dtype: str | None = None
     load_time_ms: float | None = None
     warmup_time_ms: float | None = None
     error: str | None = None
@@ -74,6 +75,7 @@ class ServiceReport(BaseModel):
     engine: str | None = None
     model: str | None = None
     device: str | None = None
+    dtype: str | None = None
     load_time_ms: float | None = None
     warmup_time_ms: float | None = None
     error: str | None = None
@@ -199,6 +201,9 @@ def assess(workers: Sequence[WorkerReport], requirement: Requirement) -> FleetRe
     )
 
 
+_AS_REPORTED = {"status", "engine", "model", "device", "dtype", "load_time_ms", "warmup_time_ms"}
+
+
 def _is_warm(worker: WorkerReport, stage: Stage) -> bool:
     report = worker.stages.get(stage)
     return report is not None and report.status is EngineStatus.READY
@@ -214,7 +219,7 @@ def _service(stage: Stage, workers: Sequence[WorkerReport], *, critical: bool) -
         ready=furthest.status is EngineStatus.READY,
         critical=critical,
         error=furthest.error or failed,
-        **furthest.model_dump(include={"status", "engine", "model", "device", "load_time_ms", "warmup_time_ms"}),
+        **furthest.model_dump(include=_AS_REPORTED),
     )
 
 

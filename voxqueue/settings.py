@@ -19,6 +19,7 @@ def _split(value: object) -> object:
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Numbers = Annotated[tuple[float, ...], NoDecode, BeforeValidator(_split)]
 
 
 class DatabaseSettings(BaseModel):
@@ -127,22 +128,117 @@ class SttSettings(StageSettings):
     """Speech to text. Costs are seconds of audio, padded to the longest of the batch."""
 
     engines: Names = Field(
-        ("pocketsphinx",), description="Engines in order of preference; the first that warms is used"
+        ("faster_whisper", "pocketsphinx"),
+        description="Engines in order of preference; the first that warms is used",
     )
 
 
 class LlmSettings(StageSettings):
     """The language model. Costs are characters of text."""
 
-    engines: Names = Field(("echo",), description="Engines in order of preference; the first that warms is used")
+    engines: Names = Field(
+        ("ollama", "echo"), description="Engines in order of preference; the first that warms is used"
+    )
     max_cost: float = Field(64_000, gt=0, description="Most characters of text in one model call")
+    prompt_file: Path | None = Field(None, description="A system prompt instead of ours; `{language}` is filled in")
+    reply_chars: int = Field(800, ge=1, description="Longest reply in characters")
+    reply_tokens: int = Field(300, ge=1, description="Most tokens that the model may write for one reply")
 
 
 class TtsSettings(StageSettings):
     """Text to speech. Costs are characters of text."""
 
-    engines: Names = Field(("espeak",), description="Engines in order of preference; the first that warms is used")
+    engines: Names = Field(
+        ("pocket_tts", "espeak"), description="Engines in order of preference; the first that warms is used"
+    )
     max_cost: float = Field(16_000, gt=0, description="Most characters of text in one model call")
+
+
+# --- one group per engine that has something to set -------------------------------------------------------------------
+
+
+class ModelsSettings(BaseModel):
+    """Where models lie and where they run. A model is named as on the Hugging Face hub, or is a local folder."""
+
+    dir: Path | None = Field(None, description="Where fetched models are kept; else the Hugging Face cache")
+    download: bool = Field(
+        False, description="Workers fetch what is missing when they start; else `voxqueue models pull` does"
+    )
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="`auto` takes cuda, then mps, then cpu")
+    dtype: Literal["auto", "float32", "float16", "bfloat16", "int8"] = Field(
+        "auto", description="`auto`: half precision on a GPU; on a CPU float32, and int8 for faster_whisper"
+    )
+
+
+class WhisperSettings(BaseModel):
+    """The engine `faster_whisper`."""
+
+    model: str = Field("small", description="A size such as `large-v3`, a CTranslate2 model on the hub, or a folder")
+    beam_size: int = Field(5, ge=1, description="Beams of the search; 1 is greedy")
+    temperatures: Numbers = Field(
+        (0.0, 0.4, 0.8), min_length=1, description="Tried in turn on windows whose text looks wrong"
+    )
+    short_windows: bool = Field(
+        False, description="Encode no more silence than needed: faster, but models are trained on 30 s"
+    )
+    threads: int = Field(0, ge=0, description="Threads of the model on a CPU; 0 means one for each core")
+
+
+class ParakeetSettings(BaseModel):
+    """The engine `parakeet`."""
+
+    model: str = Field("nvidia/parakeet-ctc-1.1b", description="A Parakeet CTC or TDT model on the hub, or a folder")
+
+
+class OllamaSettings(BaseModel):
+    """The engine `ollama`."""
+
+    url: str = Field("http://127.0.0.1:11434", description="Where Ollama listens")
+    model: str = Field("llama3.2", description="As `ollama list` names it")
+    parallel: int = Field(1, ge=1, description="Requests at a time; what OLLAMA_NUM_PARALLEL says on the server")
+    num_ctx: int = Field(4096, ge=256, description="Tokens of context, instructions included")
+    pull: bool = Field(False, description="Have Ollama pull the model when a worker starts without it")
+    timeout_s: float = Field(120, gt=0, description="Longest that one reply may take")
+
+
+class OpenaiSettings(BaseModel):
+    """The engine `openai`: any server that speaks OpenAI's chat completions (vLLM, llama.cpp, hosted ones)."""
+
+    url: str | None = Field(None, description="Such as `http://vllm:8000/v1`; without it, OpenAI's own")
+    model: str | None = Field(None, description="As the server names it")
+    api_key: SecretStr | None = Field(None, description="Where the server wants one")
+    parallel: int = Field(16, ge=1, description="Requests at a time")
+    timeout_s: float = Field(120, gt=0, description="Longest that one reply may take")
+
+
+class TransformersSettings(BaseModel):
+    """The engine `transformers`: a small instruct model in the worker's own process."""
+
+    model: str = Field("Qwen/Qwen2.5-0.5B-Instruct", description="A model with a chat template, or a folder")
+
+
+class PocketSettings(BaseModel):
+    """The engine `pocket_tts`."""
+
+    model: str = Field("kyutai/pocket-tts", description="A PocketTTS model on the hub, or a folder")
+    voice: str | None = Field(None, description="The voice where none is asked for; else the model's first")
+    voices_dir: Path | None = Field(None, description="Recordings that are voices by their file names, to be cloned")
+
+
+class VibevoiceSettings(BaseModel):
+    """The engine `vibevoice`."""
+
+    model: str = Field("microsoft/VibeVoice-1.5B", description="A VibeVoice model on the hub, or a folder")
+    voice: str | None = Field(None, description="The voice where none is asked for; else the first by name")
+    voices_dir: Path | None = Field(None, description="Recordings that are voices by their file names, to be cloned")
+
+
+class VitsSettings(BaseModel):
+    """The engine `vits`: a model per language, as Meta's MMS has them."""
+
+    models: dict[str, str] = Field(
+        {"en": "facebook/mms-tts-eng"}, description="Language to model or folder, as JSON; the first is the default"
+    )
 
 
 class FlowerSettings(BaseModel):
@@ -183,6 +279,15 @@ class Settings(BaseSettings):
     stt: SttSettings = SttSettings()
     llm: LlmSettings = LlmSettings()
     tts: TtsSettings = TtsSettings()
+    models: ModelsSettings = ModelsSettings()
+    whisper: WhisperSettings = WhisperSettings()
+    parakeet: ParakeetSettings = ParakeetSettings()
+    ollama: OllamaSettings = OllamaSettings()
+    openai: OpenaiSettings = OpenaiSettings()
+    transformers: TransformersSettings = TransformersSettings()
+    pocket: PocketSettings = PocketSettings()
+    vibevoice: VibevoiceSettings = VibevoiceSettings()
+    vits: VitsSettings = VitsSettings()
     flower: FlowerSettings = FlowerSettings()
     fake: FakeSettings = FakeSettings()
 

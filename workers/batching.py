@@ -46,14 +46,15 @@ class _Waiting(Generic[RequestT, ResultT]):
 
 
 class Batcher(Generic[RequestT, ResultT]):
-    """One thread that owns something which is best asked for many things at once.
+    """A thread that owns something which is best asked for many things at once; or a few threads that share it.
 
     Args:
         name: For the thread and for messages.
         run: Takes a batch, returns one result or error per request in the same order.
         cost: How much room a request takes up; a batch is as expensive as its longest request times its number.
         max_count: Most requests in a batch.
-        max_cost: Most cost of a batch. A single request may exceed it and then goes alone.
+        max_cost: Most cost of a batch, asked each time. A single request may exceed it and then goes alone.
+        parallel: How many threads take batches and run them.
         deadline_s: How long a request may take, waiting included.
         linger_s: How long to wait for company before a batch is taken, asked each time. An engine never lingers; the
             ledger does when many jobs are under way, as Postgres does with commit_delay and commit_siblings.
@@ -66,7 +67,8 @@ class Batcher(Generic[RequestT, ResultT]):
         *,
         cost: Callable[[RequestT], float] = lambda _: 1.0,
         max_count: int,
-        max_cost: float = float("inf"),
+        max_cost: Callable[[], float] = lambda: float("inf"),
+        parallel: int = 1,
         deadline_s: float,
         linger_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
@@ -80,9 +82,14 @@ class Batcher(Generic[RequestT, ResultT]):
         self._waiting: list[_Waiting[RequestT, ResultT]] = []
         self._changed = threading.Condition()
         self._stopping = False
-        self._busy_since: float | None = None
-        self._thread = threading.Thread(target=self._serve, name=f"batcher-{name}", daemon=True)
-        self._thread.start()
+        self._least = 0  # requests that the next batch waits for
+        self._busy_since: dict[int, float] = {}  # when each thread's call began
+        self._threads = [
+            threading.Thread(target=self._serve, args=(number,), name=f"batcher-{name}-{number}", daemon=True)
+            for number in range(parallel)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def ask(
         self, request: RequestT, *, wanted: Callable[[], bool] = lambda: True, alone: bool = False
@@ -106,26 +113,36 @@ class Batcher(Generic[RequestT, ResultT]):
         asked = self._enqueue(requests, wanted, alone, self.deadline_s if deadline_s is None else deadline_s)
         return [self._answer(waiting) for waiting in asked]
 
-    def begin(self, request: RequestT) -> Callable[[], Answer[ResultT]]:
+    def begin(
+        self, request: RequestT, *, wanted: Callable[[], bool] = lambda: True, alone: bool = False
+    ) -> Callable[[], Answer[ResultT]]:
         """Ask without waiting; what is returned waits for the answer."""
-        [waiting] = self._enqueue([request], lambda: True, False, self.deadline_s)
+        [waiting] = self._enqueue([request], wanted, alone, self.deadline_s)
         return lambda: self._answer(waiting)
 
+    def hold(self, least: int) -> None:
+        """Let the next batch wait until so many requests are there; 0 lets it go."""
+        with self._changed:
+            self._least = least
+            self._changed.notify_all()
+
     def busy_s(self) -> float:
-        """Seconds that the call in progress has taken so far; 0 when idle."""
-        since = self._busy_since
-        return 0.0 if since is None else time.monotonic() - since
+        """Seconds that the longest call in progress has taken so far; 0 when idle."""
+        began = list(self._busy_since.values())
+        return time.monotonic() - min(began) if began else 0.0
 
     def stop(self, *, wait_s: float | None = None) -> None:
         """Answer what waits with `NotBegun` and let the call in progress end, for which this waits `wait_s`."""
         with self._changed:
             self._stopping = True
             left, self._waiting = self._waiting, []
-            self._changed.notify()
+            self._changed.notify_all()
         for waiting in left:
             _give(waiting, _unanswered(NotBegun("The worker is shutting down.")))
-        if wait_s is not None:
-            self._thread.join(timeout=wait_s)
+        if wait_s is not None:  # one deadline for all of them
+            until = time.monotonic() + wait_s
+            for thread in self._threads:
+                thread.join(timeout=max(0.0, until - time.monotonic()))
 
     def _enqueue(
         self, requests: Sequence[RequestT], wanted: Callable[[], bool], alone: bool, deadline_s: float
@@ -137,7 +154,7 @@ class Batcher(Generic[RequestT, ResultT]):
         with self._changed:
             if not self._stopping:
                 self._waiting.extend(asked)
-                self._changed.notify()
+                self._changed.notify(len(asked))
                 return asked
         for waiting in asked:
             _give(waiting, _unanswered(NotBegun("The worker is shutting down.")))
@@ -152,11 +169,11 @@ class Batcher(Generic[RequestT, ResultT]):
                 return _unanswered(NotBegun(f"{self.name} did not come to this within {self.deadline_s:g} s."))
             return _unanswered(DeadlineExceeded(f"{self.name} gave no answer within {self.deadline_s:g} s."))
 
-    def _serve(self) -> None:
+    def _serve(self, number: int) -> None:
         while (batch := self._next()) is not None:
-            started = self._busy_since = time.monotonic()
+            started = self._busy_since[number] = time.monotonic()
             results = self._answers([waiting.request for waiting in batch])
-            self._busy_since = None
+            del self._busy_since[number]
             run_ms = (time.monotonic() - started) * 1000
             for waiting, result in zip(batch, results, strict=True):
                 _give(waiting, Answer(result, started, run_ms, len(batch)))
@@ -177,8 +194,9 @@ class Batcher(Generic[RequestT, ResultT]):
         """Wait for requests and take the next batch from them; None when stopping."""
         while True:
             with self._changed:
-                while not self._waiting and not self._stopping:
+                while len(self._waiting) < max(1, self._least) and not self._stopping:
                     self._changed.wait()
+                self._least = 0
             if linger_s := self._linger_s():
                 time.sleep(linger_s)
             with self._changed:
@@ -196,13 +214,13 @@ class Batcher(Generic[RequestT, ResultT]):
         self._waiting = kept
         if not kept:
             return []
-        oldest = kept[0]
+        oldest, max_cost = kept[0], self._max_cost()
         company = [oldest] if oldest.alone else [one for one in kept if not one.alone]
         batch: list[_Waiting[RequestT, ResultT]] = []
         longest = 0.0
         for one in sorted(company, key=lambda one: abs(one.cost - oldest.cost)):  # stable: the oldest comes first
             padded = max(longest, one.cost) * (len(batch) + 1)
-            if batch and (len(batch) >= self._max_count or padded > self._max_cost):
+            if batch and (len(batch) >= self._max_count or padded > max_cost):
                 break
             batch.append(one)
             one.begun = True

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from voxqueue.errors import DatabaseUnavailable, NotBegun, Unavailable, VoxqueueError
@@ -22,9 +21,8 @@ from voxqueue.queue import JobQueue
 from voxqueue.settings import JobsSettings
 from voxqueue.stages import Stage
 from voxqueue.storage import BlobStore
-from workers.batching import Answer, Batcher
-from workers.engines.base import Engine
 from workers.ledger import Ledger, LedgerError
+from workers.serving import Answered, Served
 from workers.steps import Concluded, Step
 
 log = logging.getLogger(__name__)
@@ -43,18 +41,10 @@ class JobFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """A stage that is warm here."""
-
-    engine: Engine[Any, Any]
-    batcher: Batcher[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Ran:
     """A stage that has its result, which is not written down yet."""
 
-    answer: Answer[Any]
+    answered: Answered
     concluded: Concluded
 
 
@@ -69,15 +59,23 @@ class Checkpoint:
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """A job that this worker holds. `lost` is set by whoever learns that the claim is over."""
+    """A job that this worker holds. `lost` is set by whoever learns that the claim is over.
+
+    `progress` is how much of its stage is done, from 0 to 1, where the engine says so.
+    """
 
     job: ClaimedJob
     stage: Stage
     lost: bool = False
+    progress: float = 0.0
 
     @property
     def claim(self) -> Claim:
         return self.job.id, self.job.attempt
+
+    def make_progress(self, share: float) -> None:
+        """Say how much of the stage is done; it never goes back."""
+        self.progress = max(self.progress, share)
 
 
 class Runner:
@@ -141,7 +139,7 @@ class Runner:
         """Begin nothing new: what waits for an engine goes back to its queue, what runs is finished and handed on."""
         self._stopping.set()
         for served in list(self.served.values()):  # warming up may add to it meanwhile
-            served.batcher.stop()
+            served.stop()
 
     def put_back_all(self) -> None:
         """Return every job that is still held to its queue at once; whatever their engines yield is void.
@@ -188,7 +186,7 @@ class Runner:
             assert isinstance(outcome, Ran)
             before = Checkpoint(held.stage, outcome, self._ledger.begin(self._done(held, held.stage, outcome)))
             held.job.results[held.stage] = outcome.concluded.result
-            held.stage = following
+            held.stage, held.progress = following, 0.0
 
     def _following(self, held: Held, outcome: Ran | VoxqueueError) -> Stage | None:
         """The stage that this thread goes on with, if any."""
@@ -217,10 +215,10 @@ class Runner:
             request = step.prepare(held.job)
             # Who was there when a try failed or a worker died may be the cause, and must not harm others again.
             suspect = held.job.failures > 0 or held.job.lost_leases > 0
-            answer = self.served[held.stage].batcher.ask(request, wanted=lambda: not held.lost, alone=suspect)
-            if isinstance(answer.result, VoxqueueError):
-                return answer.result
-            return Ran(answer, step.conclude(held.job, answer.result))
+            answered = self.served[held.stage].ask(
+                request, wanted=lambda: not held.lost, alone=suspect, on_progress=held.make_progress
+            )
+            return Ran(answered, step.conclude(held.job, answered.result))
         except VoxqueueError as error:
             return error
         except Exception as error:
@@ -229,7 +227,7 @@ class Runner:
 
     def _done(self, held: Held, stage: Stage, ran: Ran) -> Move:
         """What follows a stage that has its result: the next one, here or elsewhere, or the end."""
-        job, answer = held.job, ran.answer
+        job, answered = held.job, ran.answered
         engine = self.served[stage].engine
         outcome = Outcome(
             stage=stage,
@@ -237,9 +235,10 @@ class Runner:
             engine=engine.name,
             model=engine.model,
             result=ran.concluded.result,
-            run_ms=round(answer.run_ms, 3),
-            started_ms_ago=(time.monotonic() - answer.started_at) * 1000,
-            batch_size=answer.batch_size,
+            run_ms=round(answered.run_ms, 3),
+            started_ms_ago=(time.monotonic() - answered.started_at) * 1000,
+            batch_size=answered.batch_size,
+            degradations=answered.degradations,
         )
         later = _later(job, stage)
         if ran.concluded.silence:

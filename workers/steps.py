@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from voxqueue.audio import AudioFormat, decode, encode
+from voxqueue.audio import AudioFormat, Decoding, encode
 from voxqueue.errors import BlobMissing, StageError
 from voxqueue.jobs.lifecycle import ClaimedJob
 from voxqueue.settings import Settings
@@ -63,7 +63,7 @@ class SttStep:
         except BlobMissing as error:
             raise NoteGone("The recording of this note is no longer stored. Upload it again.") from error
         # A little longer than the limit: the length that a header promised is not exact.
-        return SttRequest(samples=decode(recording, max_seconds=self._limit_s + 5), language=job.language)
+        return SttRequest(audio=Decoding(recording, self._limit_s + 5), language=job.language)
 
     def conclude(self, job: ClaimedJob, result: SttResult) -> Concluded:
         silence = None if result.text.strip() else "no speech was heard in the note"

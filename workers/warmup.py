@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from voxqueue.errors import EngineUnusable, VoxqueueError
+from voxqueue.errors import VoxqueueError
 from voxqueue.fleet import EngineStatus, StageReport
 from voxqueue.settings import Settings
 from voxqueue.stages import Stage
-from workers.batching import Batcher
 from workers.engines.base import Engine
 from workers.engines.registry import create_engine
-from workers.runner import Served
+from workers.serving import Served
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ class Warmup:
         self._tell(stage, status=EngineStatus.FAILED, progress=0, error=nothing.strip())
         return False
 
-    def _warm_engine(self, stage: Stage, name: str) -> Engine[Any, Any]:
+    def _warm_engine(self, stage: Stage, name: str) -> Engine[Any, Any, Any, Any]:
         self._tell(stage, status=EngineStatus.LOADING, progress=5, engine=name)
         engine = create_engine(stage, name, self._settings)
         began = time.monotonic()
@@ -78,43 +77,27 @@ class Warmup:
             progress=_LOADED,
             model=engine.model,
             device=engine.device,
+            dtype=engine.dtype,
             load_time_ms=round((loaded - began) * 1000, 1),
         )
-        batcher = self._batcher(stage, engine)
+        served = Served(engine, self._settings.stage(stage))
         try:
-            self._infer(stage, engine, batcher)
+            self._infer(stage, served)
         except BaseException:
-            batcher.stop(wait_s=5)
+            served.stop(wait_s=5)
             engine.close()
             raise
-        self.served[stage] = Served(engine, batcher)
+        self.served[stage] = served
         self._tell(stage, warmup_time_ms=round((time.monotonic() - loaded) * 1000, 1))
         return engine
 
-    def _infer(self, stage: Stage, engine: Engine[Any, Any], batcher: Batcher[Any, Any]) -> None:
+    def _infer(self, stage: Stage, served: Served) -> None:
         """Real inference at batch 1, 4 and the largest, of the shortest and the longest input."""
-        sizes = sorted({1, min(4, self._max_batch(stage, engine)), self._max_batch(stage, engine)})
+        sizes = sorted({1, min(4, served.max_batch), served.max_batch})
         rounds = [(size, longest) for size in sizes for longest in (False, True)]
         for done, (size, longest) in enumerate(rounds, start=1):
-            for answer in batcher.ask_together([engine.warmup_request(longest)] * size):
-                if isinstance(answer.result, VoxqueueError):
-                    raise EngineUnusable(f"{engine.name} failed while warming up: {answer.result.detail}")
+            served.infer_together([served.engine.warmup_request(longest)] * size)
             self._tell(stage, progress=_LOADED + (99 - _LOADED) * done // len(rounds))
-
-    def _batcher(self, stage: Stage, engine: Engine[Any, Any]) -> Batcher[Any, Any]:
-        group = self._settings.stage(stage)
-        return Batcher(
-            engine.name,
-            engine.call,
-            cost=engine.cost,
-            max_count=self._max_batch(stage, engine),
-            max_cost=group.max_cost,
-            deadline_s=group.deadline_s,
-        )
-
-    def _max_batch(self, stage: Stage, engine: Engine[Any, Any]) -> int:
-        wanted = self._settings.stage(stage).max_batch
-        return wanted if engine.max_batch is None else min(wanted, engine.max_batch)
 
     def _tell(self, stage: Stage, **changes: Any) -> None:
         with self._lock:

@@ -30,7 +30,9 @@ class Gate:
 
 def gathered(gate: Gate, numbers: Sequence[float], *, max_count: int = 16, max_cost: float = float("inf")) -> Gate:
     """Ask for one number, then for all the others while that call is in progress; each costs its own value."""
-    batcher = Batcher("test", gate, cost=lambda number: number, max_count=max_count, max_cost=max_cost, deadline_s=10)
+    batcher = Batcher(
+        "test", gate, cost=lambda number: number, max_count=max_count, max_cost=lambda: max_cost, deadline_s=10
+    )
     with ThreadPoolExecutor(len(numbers) + 1) as pool:
         first = pool.submit(batcher.ask, 1.0)
         assert gate.entered.wait(10)

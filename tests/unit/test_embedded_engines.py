@@ -19,6 +19,7 @@ import numpy.typing as npt
 import psutil
 import pytest
 
+from tests.engines import results
 from tests.recordings import silence
 from tests.speech import speak
 from voxqueue.errors import EngineFailed, EngineOutOfMemory, EngineRefused, EngineUnusable, VoxqueueError
@@ -82,7 +83,7 @@ SENTENCES = (
 
 
 def test_pocketsphinx_understands_clear_speech(sphinx: PocketsphinxEngine) -> None:
-    answers = sphinx.call([SttRequest(samples=spoken(text)) for text in SENTENCES])
+    answers = results(sphinx, [SttRequest(audio=[spoken(text)]) for text in SENTENCES])
     heard = [answer.text for answer in answers if not isinstance(answer, VoxqueueError)]
     assert jiwer.wer([plain(text) for text in SENTENCES], heard) < 0.35
     assert all(re.fullmatch(r"[a-z'. -]+", text) for text in heard)  # no "(2)", no "<sil>"
@@ -90,7 +91,7 @@ def test_pocketsphinx_understands_clear_speech(sphinx: PocketsphinxEngine) -> No
 
 def test_pocketsphinx_hears_a_quiet_recording_as_well(sphinx: PocketsphinxEngine) -> None:
     loud = spoken(SENTENCES[0])
-    (answer,) = sphinx.call([SttRequest(samples=loud * np.float32(0.02))])
+    (answer,) = results(sphinx, [SttRequest(audio=[loud * np.float32(0.02)])])
     assert not isinstance(answer, VoxqueueError)
     assert jiwer.wer(plain(SENTENCES[0]), answer.text) < 0.35
 
@@ -98,7 +99,7 @@ def test_pocketsphinx_hears_a_quiet_recording_as_well(sphinx: PocketsphinxEngine
 def test_pocketsphinx_puts_segments_on_the_notes_clock(sphinx: PocketsphinxEngine) -> None:
     first, second = spoken(SENTENCES[0]), spoken(SENTENCES[1])
     note = np.concatenate([silence(2), first, silence(3), second])
-    (answer,) = sphinx.call([SttRequest(samples=note, language="en")])
+    (answer,) = results(sphinx, [SttRequest(audio=[note], language="en")])
     assert not isinstance(answer, VoxqueueError)
     starts = [segment.start for segment in answer.segments]
     resumes = 2 + len(first) / SAMPLE_RATE + 3
@@ -116,14 +117,14 @@ def test_pocketsphinx_puts_segments_on_the_notes_clock(sphinx: PocketsphinxEngin
 )
 def test_pocketsphinx_hears_no_words_where_nobody_speaks(sphinx: PocketsphinxEngine, samples: Samples) -> None:
     assert find_speech(samples) == []  # the decoder would take longer than the sound lasts to find nothing in it
-    (answer,) = sphinx.call([SttRequest(samples=samples)])
+    (answer,) = results(sphinx, [SttRequest(audio=[samples])])
     assert not isinstance(answer, VoxqueueError)
     assert (answer.text, answer.segments) == ("", ())
 
 
 def test_pocketsphinx_refuses_other_languages_alone(sphinx: PocketsphinxEngine) -> None:
     note = spoken(SENTENCES[0])
-    english, german, american = sphinx.call([SttRequest(note, code) for code in ("en", "de", "en-US")])
+    english, german, american = results(sphinx, [SttRequest([note], code) for code in ("en", "de", "en-US")])
     assert isinstance(german, EngineRefused)
     assert "'de'" in german.detail
     assert "VOXQUEUE_STT_ENGINES" in german.detail
@@ -145,7 +146,7 @@ def test_pocketsphinx_leaves_other_threads_their_turn(sphinx: PocketsphinxEngine
     ticking = threading.Thread(target=tick)
     ticking.start()
     began = time.monotonic()
-    sphinx.call([SttRequest(samples=note)])
+    results(sphinx, [SttRequest(audio=[note])])
     took = time.monotonic() - began
     done.set()
     ticking.join()
@@ -161,14 +162,14 @@ def test_pocketsphinx_outlives_its_processes() -> None:
     engine = PocketsphinxEngine(INSTANT)
     engine.max_batch = 1
     engine.load()
-    note = SttRequest(samples=spoken("Hello."))
+    note = SttRequest(audio=[spoken("Hello.")])
     (process,) = decoder_processes() - others
     os.kill(process, signal.SIGKILL)
-    assert isinstance(engine.call([note])[0], EngineFailed)
-    assert not isinstance(engine.call([note])[0], VoxqueueError)
+    assert isinstance(results(engine, [note])[0], EngineFailed)
+    assert not isinstance(results(engine, [note])[0], VoxqueueError)
     engine.close()
     assert decoder_processes() == others
-    assert isinstance(engine.call([note])[0], EngineFailed)
+    assert isinstance(results(engine, [note])[0], EngineFailed)
 
 
 def test_pocketsphinx_processes_end_with_a_killed_worker() -> None:
@@ -229,7 +230,7 @@ def test_a_click_is_no_speech() -> None:
 
 def test_echo_repeats_what_was_said_and_nothing_else() -> None:
     engine = EchoEngine(INSTANT)
-    said, nothing = engine.call([LlmRequest(" a\n note ", instructions="Say moo."), LlmRequest(" ")])
+    said, nothing = results(engine, [LlmRequest(" a\n note ", instructions="Say moo."), LlmRequest(" ")])
     assert not isinstance(said, VoxqueueError)
     assert not isinstance(nothing, VoxqueueError)
     assert said.text == "You said: a note"
@@ -248,7 +249,7 @@ def voice() -> EspeakEngine:
 
 
 def say(engine: EspeakEngine, text: str = "One two three four five.", **options: str) -> TtsResult:
-    (answer,) = engine.call([TtsRequest(text, **options)])
+    (answer,) = results(engine, [TtsRequest(text, **options)])
     assert isinstance(answer, TtsResult), answer
     return answer
 
@@ -268,13 +269,13 @@ def test_espeak_speaks_by_language_and_voice(voice: EspeakEngine) -> None:
 
 @pytest.mark.parametrize("wanted", ["nobody", "../../etc/passwd", "en-us+nobody", "en-us+../x", "", "mb-en1", "en\0us"])
 def test_espeak_refuses_voices_that_it_does_not_have(voice: EspeakEngine, wanted: str) -> None:
-    (answer,) = voice.call([TtsRequest("Hello.", voice=wanted)])
+    (answer,) = results(voice, [TtsRequest("Hello.", voice=wanted)])
     assert isinstance(answer, EngineRefused)
     assert "en-us" in answer.detail
 
 
 def test_espeak_refuses_languages_that_it_does_not_speak(voice: EspeakEngine) -> None:
-    bad, good = voice.call([TtsRequest("Hello.", language="xx"), TtsRequest("Hello.", language="en")])
+    bad, good = results(voice, [TtsRequest("Hello.", language="xx"), TtsRequest("Hello.", language="en")])
     assert isinstance(bad, EngineRefused)
     assert "'xx'" in bad.detail
     assert isinstance(good, TtsResult)
@@ -282,7 +283,7 @@ def test_espeak_refuses_languages_that_it_does_not_speak(voice: EspeakEngine) ->
 
 @pytest.mark.parametrize("text", ["", "...", "\u200b", "\0"])
 def test_espeak_refuses_what_cannot_be_spoken(voice: EspeakEngine, text: str) -> None:
-    (answer,) = voice.call([TtsRequest(text)])
+    (answer,) = results(voice, [TtsRequest(text)])
     assert isinstance(answer, EngineRefused)
 
 
@@ -293,7 +294,7 @@ def test_espeak_speaks_long_texts_whole_and_refuses_endless_ones(
     once = say(voice, long[:45]).seconds
     assert say(voice, long).seconds == pytest.approx(40 * once, rel=0.2)
     monkeypatch.setattr(espeak_module, "_MOST_SECONDS", 60)
-    (answer,) = voice.call([TtsRequest(long)])
+    (answer,) = results(voice, [TtsRequest(long)])
     assert isinstance(answer, EngineRefused)
     assert say(voice, long[:45]).seconds == pytest.approx(once, rel=0.02)  # the next text is not affected
 
@@ -321,43 +322,46 @@ def outcomes(answers: list[Any]) -> list[str]:
 
 
 def test_fakes_answer_from_the_input_alone() -> None:
-    notes = [SttRequest(hiss(seconds, 0.1)) for seconds in (3, 12)]
-    short, long = (FakeSttEngine(INSTANT).call(notes)[index] for index in (0, 1))
+    notes = [SttRequest([hiss(seconds, 0.1)]) for seconds in (3, 12)]
+    short, long = (results(FakeSttEngine(INSTANT), notes)[index] for index in (0, 1))
     assert not isinstance(short, VoxqueueError)
     assert not isinstance(long, VoxqueueError)
     assert re.fullmatch(r"fake words [0-9a-f]{8} of 3.00 seconds", short.text)
     assert [(segment.start, segment.end) for segment in long.segments] == [(0, 5), (5, 10), (10, 12)]
-    plain, instructed = FakeLlmEngine(INSTANT).call([LlmRequest("hi"), LlmRequest("hi", instructions="be kind")])
+    plain, instructed = results(FakeLlmEngine(INSTANT), [LlmRequest("hi"), LlmRequest("hi", instructions="be kind")])
     assert plain != instructed
-    assert FakeLlmEngine(INSTANT).call([LlmRequest("hi")]) == [plain]
-    tones = FakeTtsEngine(INSTANT).call([TtsRequest("ten chars."), TtsRequest("x" * 10_000)])
+    assert results(FakeLlmEngine(INSTANT), [LlmRequest("hi")]) == [plain]
+    tones = results(FakeTtsEngine(INSTANT), [TtsRequest("ten chars."), TtsRequest("x" * 10_000)])
     assert [tone.seconds for tone in tones if isinstance(tone, TtsResult)] == [0.5, 30]
 
 
 def test_fakes_fail_by_marker() -> None:
     engine = FakeTtsEngine(INSTANT)
     texts = ["fine", "!fail", "!refuse", "x !crash", "!oom", "!oom:0", "fine, failing is no marker"]
-    assert outcomes(engine.call([TtsRequest(text) for text in texts])) == [
+    assert outcomes(results(engine, [TtsRequest(text) for text in texts])) == [
         *("TtsResult", "EngineFailed", "EngineRefused", "EngineFailed"),
         *("TtsResult", "EngineOutOfMemory", "TtsResult"),
     ]
-    tries = [outcomes(engine.call([TtsRequest("!flaky:2")]))[0] for _ in range(4)]
+    tries = [outcomes(results(engine, [TtsRequest("!flaky:2")]))[0] for _ in range(4)]
     assert tries == ["EngineFailed", "EngineFailed", "TtsResult", "TtsResult"]
 
 
 def test_fakes_hand_markers_on_to_the_stage_that_they_name() -> None:
-    (reply,) = FakeLlmEngine(INSTANT).call([LlmRequest("hello", instructions="!refuse@tts please, !fail@stt")])
+    (reply,) = results(FakeLlmEngine(INSTANT), [LlmRequest("hello", instructions="!refuse@tts please, !fail@stt")])
     assert not isinstance(reply, VoxqueueError)
-    assert outcomes(FakeTtsEngine(INSTANT).call([TtsRequest(reply.text)])) == ["EngineRefused"]
-    assert outcomes(FakeLlmEngine(INSTANT).call([LlmRequest("!fail@llm"), LlmRequest("!fail")])) == ["EngineFailed"] * 2
+    assert outcomes(results(FakeTtsEngine(INSTANT), [TtsRequest(reply.text)])) == ["EngineRefused"]
+    assert (
+        outcomes(results(FakeLlmEngine(INSTANT), [LlmRequest("!fail@llm"), LlmRequest("!fail")]))
+        == ["EngineFailed"] * 2
+    )
 
 
 def test_fake_stt_fails_by_language() -> None:
     engine = FakeSttEngine(INSTANT)
     codes = [code for code, action in STT_ORDERS.items() if action != "hang"]
     expected = ["EngineFailed", "EngineFailed", "EngineRefused", "EngineFailed", "SttResult"]
-    assert outcomes(engine.call([SttRequest(hiss(1, 0.1), code) for code in codes])) == expected
-    assert outcomes(engine.call([SttRequest(hiss(1, 0.1), "xb")])) == ["SttResult"]  # flaky: the second try
+    assert outcomes(results(engine, [SttRequest([hiss(1, 0.1)], code) for code in codes])) == expected
+    assert outcomes(results(engine, [SttRequest([hiss(1, 0.1)], "xb")])) == ["SttResult"]  # flaky: the second try
 
 
 def test_fakes_take_the_time_that_the_settings_say() -> None:
@@ -365,9 +369,9 @@ def test_fakes_take_the_time_that_the_settings_say() -> None:
     began = time.monotonic()
     engine.load()
     loaded = time.monotonic()
-    engine.call([LlmRequest("x")] * 8)
+    results(engine, [LlmRequest("x")] * 8)
     called = time.monotonic()
-    engine.call([LlmRequest("!hang:0.2")])
+    results(engine, [LlmRequest("!hang:0.2")])
     hung = time.monotonic()
     assert loaded - began == pytest.approx(0.05, abs=0.045)
     assert called - loaded == pytest.approx(0.14, abs=0.06)
@@ -376,6 +380,6 @@ def test_fakes_take_the_time_that_the_settings_say() -> None:
 
 def test_fake_runs_out_of_memory_in_large_batches_only() -> None:
     engine = FakeTtsEngine(INSTANT)
-    answers = engine.call([TtsRequest("!oom:2")] * 4)
+    answers = results(engine, [TtsRequest("!oom:2")] * 4)
     assert outcomes(answers) == ["TtsResult"] * 4
     assert not any(isinstance(answer, EngineOutOfMemory) for answer in answers)

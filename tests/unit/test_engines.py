@@ -1,21 +1,23 @@
 """What every registered engine must do, whoever wrote it; then the base class; then the engines of this house.
 
-An engine whose runtime or model is missing here is skipped; those that need nothing downloaded may not be.
+Those that need a model or a server find a tiny one here, see `tests.models.prepare`.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.engines import AnyEngine, results
+from tests.models.prepare import PREPARE
 from tests.recordings import silence, tone
 from voxqueue.errors import (
     EngineFailed,
     EngineOutOfMemory,
     EngineRefused,
-    EngineUnusable,
     MisconfiguredError,
     VoxqueueError,
 )
@@ -31,12 +33,10 @@ from voxqueue.stages import (
     TtsRequest,
     TtsResult,
 )
-from workers.engines.base import Engine, LlmEngine
+from workers.engines.base import Called, WholeLlmEngine
 from workers.engines.registry import ENGINES, create_engine
 
 pytestmark = pytest.mark.unit
-
-AnyEngine = Engine[Any, Any]
 
 NEED_NO_DOWNLOAD = {"pocketsphinx", "echo", "espeak", "fake"}
 SETTINGS = Settings(fake=FakeSettings(load_ms=0, fixed_ms=0, per_item_ms=0))
@@ -49,7 +49,7 @@ def noise(seconds: float, rms: float = 0.01) -> npt.NDArray[np.float32]:
 def distinct_requests(stage: Stage) -> list[Request]:
     """Three requests of clearly different length, the longest in the middle."""
     if stage is Stage.STT:
-        return [SttRequest(samples=tone(seconds), language="en") for seconds in (1.0, 3.0, 2.0)]
+        return [SttRequest(audio=[tone(seconds)], language="en") for seconds in (1.0, 3.0, 2.0)]
     texts = ("One.", "This one is the longest of the three, by a good deal.", "This is the third.")
     make = LlmRequest if stage is Stage.LLM else TtsRequest
     return [make(text=text, language="en") for text in texts]
@@ -81,7 +81,7 @@ HOSTILE_TEXTS = {
 
 def hostile_requests(stage: Stage) -> dict[str, Request]:
     if stage is Stage.STT:
-        return {case: SttRequest(samples=samples) for case, samples in HOSTILE_SAMPLES.items()}
+        return {case: SttRequest(audio=[samples]) for case, samples in HOSTILE_SAMPLES.items()}
     make = LlmRequest if stage is Stage.LLM else TtsRequest
     return {case: make(text=text) for case, text in HOSTILE_TEXTS.items()}
 
@@ -89,19 +89,18 @@ def hostile_requests(stage: Stage) -> dict[str, Request]:
 @pytest.fixture(
     params=[(stage, name) for stage, names in ENGINES.items() for name in names], ids="-".join, scope="module"
 )
-def engine(request: pytest.FixtureRequest) -> Iterator[AnyEngine]:
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyEngine]:
     stage, name = request.param
-    with pytest.MonkeyPatch.context() as patch:
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("HF_HUB_OFFLINE", "1")  # a test downloads nothing
-        made = create_engine(stage, name, SETTINGS)
-        try:
-            made.load()
-        except (EngineUnusable, MisconfiguredError) as error:
-            if name in NEED_NO_DOWNLOAD:
-                raise
-            pytest.skip(f"{name} cannot be loaded here: {error}")
+        prepare = PREPARE.get(name)
+        folder = tmp_path_factory.mktemp(name)
+        settings = stack.enter_context(prepare(folder)) if prepare else SETTINGS
+        made = create_engine(stage, name, settings)
+        made.load()
+        stack.callback(made.close)
         yield made
-        made.close()
 
 
 def check_answer(request: Request, answer: object) -> None:
@@ -151,21 +150,19 @@ def test_says_what_it_is(engine: AnyEngine) -> None:
 
 
 def test_warms_at_both_lengths(engine: AnyEngine) -> None:
-    short, longest = engine.warmup_request(longest=False), engine.warmup_request(longest=True)
-    assert 0 < engine.cost(short) < engine.cost(longest)
-    for request in (short, longest):
-        (answer,) = engine.call([request])
+    for request in (engine.warmup_request(longest=False), engine.warmup_request(longest=True)):
+        (answer,) = results(engine, [request])
         assert not isinstance(answer, VoxqueueError)
         check_answer(request, answer)
 
 
 def test_batch_gives_what_single_calls_give_in_order(engine: AnyEngine) -> None:
     requests = distinct_requests(engine.stage)
-    batch = engine.call(requests)
+    batch = results(engine, requests)
     assert len(batch) == len(requests)
     for request, answer in zip(requests, batch, strict=True):
         check_answer(request, answer)
-        (single,) = engine.call([request])
+        (single,) = results(engine, [request])
         assert gist(answer) == gist(single)
     if engine.stage is Stage.TTS:
         short, longest, middle = (answer.seconds for answer in batch if isinstance(answer, TtsResult))
@@ -181,7 +178,7 @@ def test_empty_batch(engine: AnyEngine) -> None:
 def test_hostile_input_hurts_nobody_else(engine: AnyEngine) -> None:
     good = distinct_requests(engine.stage)[0]
     for case, bad in hostile_requests(engine.stage).items():
-        answers = engine.call([good, bad, good])
+        answers = results(engine, [good, bad, good])
         assert len(answers) == 3, case
         check_answer(bad, answers[1])
         for answer in (answers[0], answers[2]):
@@ -191,18 +188,18 @@ def test_hostile_input_hurts_nobody_else(engine: AnyEngine) -> None:
 
 def test_silence_has_no_words(engine: AnyEngine) -> None:
     if engine.stage is Stage.STT:
-        (answer,) = engine.call([SttRequest(samples=silence(5), language="en")])
+        (answer,) = results(engine, [SttRequest(audio=[silence(5)], language="en")])
         assert isinstance(answer, SttResult)
         assert (answer.text, answer.segments) == ("", ())
 
 
 def test_can_be_closed_and_loaded_again(engine: AnyEngine) -> None:
     request = distinct_requests(engine.stage)[0]
-    before = engine.call([request])[0]
+    (before,) = results(engine, [request])
     engine.close()
     engine.close()
     engine.load()
-    after = engine.call([request])[0]
+    (after,) = results(engine, [request])
     check_answer(request, after)
     assert gist(before) == gist(after)
 
@@ -215,7 +212,7 @@ def test_unknown_engine_names_the_known_ones() -> None:
 # --- the base ---------------------------------------------------------------------------------------------------------
 
 
-class Scripted(LlmEngine):
+class Scripted(WholeLlmEngine):
     """Does what its texts say, and writes down how large the batches were."""
 
     name = "scripted"
@@ -245,7 +242,7 @@ class Scripted(LlmEngine):
 
 def ask(engine: Scripted, *texts: str) -> list[Any]:
     answers = engine.call([LlmRequest(text) for text in texts])
-    return [answer.text if isinstance(answer, LlmResult) else type(answer) for answer in answers]
+    return [answer.output.text if isinstance(answer, Called) else type(answer) for answer in answers]
 
 
 def test_an_error_as_a_value_costs_no_second_call() -> None:

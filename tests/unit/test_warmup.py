@@ -9,7 +9,7 @@ from voxqueue.fleet import EngineStatus
 from voxqueue.settings import FakeSettings, LlmSettings, Settings
 from voxqueue.stages import LlmRequest, LlmResult, Stage
 from workers.engines import registry
-from workers.engines.base import LlmEngine
+from workers.engines.base import WholeLlmEngine
 from workers.warmup import Warmup
 
 pytestmark = pytest.mark.unit
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 CALLS: list[int] = []
 
 
-class RecordingEngine(LlmEngine):
+class RecordingEngine(WholeLlmEngine):
     """Notes down the size of every batch. A deadline of one second keeps it from loading."""
 
     name = "recording"

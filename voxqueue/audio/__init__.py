@@ -3,9 +3,9 @@
 It speaks to FFmpeg through PyAV and must know nothing of jobs, HTTP or storage.
 """
 
-from voxqueue.audio.decode import decode
+from voxqueue.audio.decode import Decoding, decode
 from voxqueue.audio.encode import encode
 from voxqueue.audio.formats import AudioFormat
 from voxqueue.audio.probe import Probe, probe
 
-__all__ = ["AudioFormat", "Probe", "decode", "encode", "probe"]
+__all__ = ["AudioFormat", "Decoding", "Probe", "decode", "encode", "probe"]

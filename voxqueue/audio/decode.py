@@ -5,6 +5,7 @@ It keeps what can be kept of a damaged recording. It must not know what the samp
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import av
 import numpy as np
@@ -24,18 +25,24 @@ Samples = npt.NDArray[np.float32]
 MAX_DAMAGED = 1_000
 """How many damaged packets are skipped before a recording is given up."""
 
+BLOCK_S = 60.0
+"""How much sound a block holds, at least."""
+
 SLACK_S = 1.0
 """How much longer than allowed a recording may turn out to be: headers are rounded, and codecs pad."""
 
 _OFFSET_AND_SCALE = {"u8": (128, 128.0), "s16": (0, 32_768.0), "s32": (0, 2_147_483_648.0)}
 
 
-def decode(data: bytes, *, max_seconds: float, budget_s: float = 60) -> Samples:
-    """Decode a recording to float32 samples in [-1, 1] at 16 kHz, shape ``[n]``; channels are averaged.
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """A recording as blocks of samples, decoded anew each time it is iterated, so that nothing long is kept.
 
-    Damaged packets are left out, and the rest moves up. Any number of threads may decode at once.
+    Blocks are mono float32 in [-1, 1] at 16 kHz, shape ``[n]``, of about `BLOCK_S`. Channels are averaged. Damaged
+    packets are left out, and the rest moves up. Any number of threads may decode at once. `budget_s` is the time that
+    decoding may take, not counting what happens between blocks.
 
-    Raises:
+    Iterating raises:
         EmptyAudio: There are no bytes.
         NotAudio: It is no kind of file that we read.
         NoAudioStream: It holds no sound.
@@ -44,22 +51,43 @@ def decode(data: bytes, *, max_seconds: float, budget_s: float = 60) -> Samples:
         AudioTooLong: It holds more than ``max_seconds``.
         DeadlineExceeded: It took longer than ``budget_s``.
     """
-    if not data:
-        raise EmptyAudio("The recording is empty.")
-    late = DeadlineExceeded(f"Decoding the recording took longer than {budget_s:g} s.")
-    reader = TimedReader(io.BytesIO(data), budget_s, late)
-    container = sniff(data[:SNIFF_BYTES])
-    check_outline(reader, container)  # also keeps FFmpeg from reserving the gigabytes that a broken length asks for
-    with opened(reader, container) as file:
-        waveform = _Waveform()
-        for frame in _frames(reader, file, audio_stream(file, container)):
-            waveform.add(frame)
-            if waveform.seconds > max_seconds + SLACK_S:
-                raise AudioTooLong(f"The recording lasts longer than {max_seconds:g} s, which is the most we take.")
-        samples = waveform.finish()
-    if not samples.size:
-        raise AudioCorrupt("Nothing in the recording can be decoded. Record it again, or export it anew.")
-    return samples
+
+    data: bytes = field(repr=False)
+    max_seconds: float
+    budget_s: float = 60
+
+    def __iter__(self) -> Iterator[Samples]:
+        if not self.data:
+            raise EmptyAudio("The recording is empty.")
+        late = DeadlineExceeded(f"Decoding the recording took longer than {self.budget_s:g} s.")
+        reader = TimedReader(io.BytesIO(self.data), self.budget_s, late)
+        container = sniff(self.data[:SNIFF_BYTES])
+        check_outline(reader, container)  # also keeps FFmpeg from reserving the gigabytes that a broken length asks for
+        found = False
+        with opened(reader, container) as file:
+            waveform = _Waveform()
+            for frame in _frames(reader, file, audio_stream(file, container)):
+                waveform.add(frame)
+                if waveform.seconds > self.max_seconds + SLACK_S:
+                    raise AudioTooLong(
+                        f"The recording lasts longer than {self.max_seconds:g} s, which is the most we take."
+                    )
+                if waveform.gathered >= BLOCK_S * SAMPLE_RATE:
+                    found = True
+                    go_on = reader.pause()
+                    yield waveform.take()
+                    go_on()
+            rest = waveform.finish()
+        if rest.size:
+            yield rest
+        elif not found:
+            raise AudioCorrupt("Nothing in the recording can be decoded. Record it again, or export it anew.")
+
+
+def decode(data: bytes, *, max_seconds: float, budget_s: float = 60) -> Samples:
+    """Decode a whole recording, shape ``[n]``; see `Decoding` for what it is and what it raises."""
+    blocks = list(Decoding(data, max_seconds, budget_s))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _frames(reader: TimedReader, file: InputContainer, stream: AudioStream) -> Iterator[av.AudioFrame]:
@@ -91,6 +119,7 @@ class _Waveform:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.gathered = 0  # samples that can be taken
         self._parts: list[Samples] = []
         self._shape: tuple[str, int, int] | None = None
         self._fifo = av.AudioFifo()
@@ -107,36 +136,47 @@ class _Waveform:
         self.seconds += frame.samples / frame.sample_rate
         self._fifo.write(frame)
         if self._fifo.samples >= frame.sample_rate:
-            self._take()
+            self._mix_down()
 
-    def finish(self) -> Samples:
-        """All of it. Nothing can be added afterwards."""
-        self._drain()
+    def take(self) -> Samples:
+        """What has been gathered since the last time."""
         if not self._parts:
             return np.zeros(0, np.float32)
         samples = np.concatenate(self._parts)
+        self._parts, self.gathered = [], 0
         np.nan_to_num(samples, copy=False, posinf=1.0, neginf=-1.0)
         return np.clip(samples, -1.0, 1.0, out=samples)
 
-    def _take(self) -> None:
+    def finish(self) -> Samples:
+        """The rest of it. Nothing can be added afterwards."""
+        self._drain()
+        return self.take()
+
+    def _gather(self, part: Samples) -> None:
+        self._parts.append(part)
+        self.gathered += len(part)
+
+    def _mix_down(self) -> None:
         """Mix and resample what the queue holds."""
         chunk = self._fifo.read()
         if chunk is None:
             return
         mono = _mix(chunk)
         if chunk.sample_rate == SAMPLE_RATE:
-            self._parts.append(mono)
+            self._gather(mono)
             return
         frame = av.AudioFrame.from_ndarray(mono[None], format="flt", layout="mono")
         frame.sample_rate = chunk.sample_rate
-        self._parts += [part.to_ndarray()[0] for part in self._resampler.resample(frame)]
+        for part in self._resampler.resample(frame):
+            self._gather(part.to_ndarray()[0])
 
     def _drain(self) -> None:
         """Mix and resample the rest, and begin afresh."""
         if self._shape is None:
             return
-        self._take()
-        self._parts += [part.to_ndarray()[0] for part in self._resampler.resample(None)]
+        self._mix_down()
+        for part in self._resampler.resample(None):
+            self._gather(part.to_ndarray()[0])
         self._fifo = av.AudioFifo()
         self._resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
 

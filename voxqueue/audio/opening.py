@@ -5,7 +5,7 @@ Whatever PyAV raises on the other side of this door leaves it as one of our erro
 
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, NoReturn, cast
 
@@ -49,6 +49,15 @@ class TimedReader:
         if time.monotonic() > self._deadline:
             self._raised = True
             raise self._late
+
+    def pause(self) -> Callable[[], None]:
+        """Stop the clock; what is returned lets it go on."""
+        paused = time.monotonic()
+
+        def go_on() -> None:
+            self._deadline += time.monotonic() - paused
+
+        return go_on
 
     def read(self, size: int = -1) -> bytes:
         if self._raised:  # PyAV prints a second exception to stderr instead of raising it

@@ -1,5 +1,6 @@
 """``voxqueue settings``: every setting with its default and what it does; the reference in docs is made of it."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -128,5 +129,7 @@ def _shown(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, tuple):
-        return ",".join(value)
+        return ",".join(map(str, value))
+    if isinstance(value, dict):
+        return json.dumps(value)
     return _PASSWORD.sub(r"\1\2***", str(value))  # a SecretStr masks itself, an address does not

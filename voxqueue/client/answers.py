@@ -129,6 +129,7 @@ class Service(_Answer):
     engine: str | None = None
     model: str | None = None
     device: str | None = None
+    dtype: str | None = None
     load_time_ms: float | None = None
     warmup_time_ms: float | None = None
     error: str | None = None

@@ -34,6 +34,7 @@ class Outcome:
     run_ms: float | None = None
     started_ms_ago: float | None = None
     batch_size: int | None = None
+    degradations: tuple[str, ...] = ()
     failed_try: bool = False
 
 

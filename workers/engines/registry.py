@@ -25,7 +25,7 @@ ENGINES: dict[Stage, dict[str, str]] = {
 }
 
 
-def create_engine(stage: Stage, name: str, settings: Settings) -> Engine[Any, Any]:
+def create_engine(stage: Stage, name: str, settings: Settings) -> Engine[Any, Any, Any, Any]:
     """Make the engine, not loaded yet.
 
     Raises:
@@ -38,5 +38,5 @@ def create_engine(stage: Stage, name: str, settings: Settings) -> Engine[Any, An
         raise MisconfiguredError(
             f"No {stage} engine is called {name!r}. VOXQUEUE_{stage.upper()}_ENGINES knows: {known}."
         ) from None
-    engine: Engine[Any, Any] = getattr(import_module(module), attribute)(settings)
+    engine: Engine[Any, Any, Any, Any] = getattr(import_module(module), attribute)(settings)
     return engine

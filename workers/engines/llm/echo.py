@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from voxqueue.stages import LlmRequest, LlmResult
-from workers.engines.base import LlmEngine
+from workers.engines.base import WholeLlmEngine
 
 
-class EchoEngine(LlmEngine):
+class EchoEngine(WholeLlmEngine):
     """Repeats the text on one line. It follows no instructions and answers in English whatever the language."""
 
     name = "echo"

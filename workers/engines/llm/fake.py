@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from voxqueue.errors import VoxqueueError
 from voxqueue.settings import Settings
 from voxqueue.stages import LlmRequest, LlmResult, Stage
-from workers.engines.base import LlmEngine
+from workers.engines.base import WholeLlmEngine
 from workers.engines.fakes import MARKER, STAND_IN, FakeModel, digest, find_order
 
 
-class FakeLlmEngine(LlmEngine):
+class FakeLlmEngine(WholeLlmEngine):
     """Deterministic: the same text and instructions give the same reply."""
 
     name = "fake"

@@ -10,14 +10,14 @@ import numpy as np
 from voxqueue.errors import VoxqueueError
 from voxqueue.settings import Settings
 from voxqueue.stages import SAMPLE_RATE, Segment, SttRequest, SttResult
-from workers.engines.base import SttEngine
+from workers.engines.base import WholeSttEngine
 from workers.engines.fakes import STAND_IN, STT_ORDERS, FakeModel, Order, digest, make_order
 
 _SEGMENT = 5 * SAMPLE_RATE
 _SILENT = 1e-3
 
 
-class FakeSttEngine(SttEngine):
+class FakeSttEngine(WholeSttEngine):
     """Deterministic: the same samples give the same words."""
 
     name = "fake"

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
 from voxqueue.settings import Settings
 from voxqueue.stages import SAMPLE_RATE, Segment, SttRequest, SttResult
-from workers.engines.base import SttEngine
+from workers.engines.base import WholeSttEngine
 from workers.engines.stt.speech_spans import Span, find_speech
 from workers.engines.stt.sphinx_process import HEADER
 
@@ -37,7 +37,7 @@ _VARIANT = re.compile(r"\(\d+\)$")  # "a(2)" is the second pronunciation of "a"
 _FILLER = re.compile(r"<.*>|\[.*\]|\+\+.*\+\+")  # <sil>, [NOISE], ++UM++
 
 
-class PocketsphinxEngine(SttEngine):
+class PocketsphinxEngine(WholeSttEngine):
     """A small recogniser from before neural networks, one decoder process per core."""
 
     name = "pocketsphinx"
@@ -84,7 +84,7 @@ class PocketsphinxEngine(SttEngine):
         time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
         voice = sum(np.sin(2 * np.pi * 120 * harmonic * time) / harmonic for harmonic in range(1, 12))
         syllables = 0.1 * voice * np.maximum(np.sin(2 * np.pi * 4 * time), 0)
-        return SttRequest(samples=syllables.astype(np.float32), language="en")
+        return SttRequest(audio=[syllables.astype(np.float32)], language="en")
 
     def close(self) -> None:
         if self._threads is not None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
 from voxqueue.stages import TtsRequest, TtsResult
-from workers.engines.base import TtsEngine
+from workers.engines.base import WholeTtsEngine
 
 DEFAULT_VOICE = "en-us"
 WORDS_PER_MINUTE = 160
@@ -160,7 +160,7 @@ def espeak() -> Espeak:
         return _only
 
 
-class EspeakEngine(TtsEngine):
+class EspeakEngine(WholeTtsEngine):
     """A formant synthesiser: understandable in a hundred languages, and fast."""
 
     name = "espeak"

@@ -10,14 +10,14 @@ import numpy as np
 from voxqueue.errors import EngineRefused, VoxqueueError
 from voxqueue.settings import Settings
 from voxqueue.stages import SAMPLE_RATE, TtsRequest, TtsResult
-from workers.engines.base import TtsEngine
+from workers.engines.base import WholeTtsEngine
 from workers.engines.fakes import STAND_IN, FakeModel, digest, find_order
 
 _SECONDS_PER_CHARACTER = 0.05
 _MOST_SECONDS = 30.0
 
 
-class FakeTtsEngine(TtsEngine):
+class FakeTtsEngine(WholeTtsEngine):
     """Deterministic: the same text, voice and language give the same tone, of 0.05 s a character and 30 s at most."""
 
     name = "fake"

@@ -1,0 +1,167 @@
+"""A stage as a worker serves it: a warm engine behind its batcher, asked from many jobs' threads at once.
+
+This is where a request's pieces meet the batcher, and where what their model calls had in common is summed up. It knows
+neither jobs nor models.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from voxqueue.errors import EngineUnusable, VoxqueueError
+from voxqueue.settings import StageSettings
+from workers.batching import Answer, Batcher
+from workers.engines.base import Called, Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A stage's result and how it came about.
+
+    `started_at` (of `time.monotonic`) and `run_ms` span the first model call to the last, `batch_size` is that of the
+    largest; it is 0 where no model was needed.
+    """
+
+    result: Any
+    started_at: float
+    run_ms: float
+    batch_size: int
+    degradations: tuple[str, ...]
+
+
+class Served:
+    """A stage that is warm here. Many threads ask."""
+
+    def __init__(self, engine: Engine[Any, Any, Any, Any], settings: StageSettings) -> None:
+        self.engine = engine
+        self.max_batch = min(settings.max_batch, engine.max_batch or settings.max_batch)
+        self.batcher: Batcher[Any, Called[Any]] = Batcher(
+            engine.name,
+            engine.call,
+            cost=engine.cost,
+            max_count=self.max_batch,
+            max_cost=lambda: min(settings.max_cost, engine.ceiling),
+            parallel=engine.parallel,
+            deadline_s=settings.deadline_s,
+        )
+        # Cutting up a note takes a core to itself; more at once would only slow down whoever prepares the next batch.
+        self._cores = threading.BoundedSemaphore(os.cpu_count() or 1)
+
+    def ask(
+        self,
+        request: Any,
+        *,
+        wanted: Callable[[], bool] = lambda: True,
+        alone: bool = False,
+        on_progress: Callable[[float], None] = lambda _: None,
+    ) -> Answered:
+        """Have one request answered, its pieces side by side with those of others.
+
+        Args:
+            request: What the stage takes.
+            wanted: Whether anybody still waits for it; pieces that are not wanted are left out of batches.
+            alone: Share model calls with nobody.
+            on_progress: Told how much is done, from 0 to 1.
+
+        Raises:
+            VoxqueueError: Why there is no answer.
+        """
+        asking = _Asking(self, wanted, alone, on_progress)
+        try:
+            result = self.engine.answer(request, asking)
+        finally:
+            asking.is_over = True
+        return asking.summed_up(result)
+
+    def infer_together(self, requests: Sequence[Any]) -> None:
+        """Answer requests in model calls as large as they make them.
+
+        Raises:
+            EngineUnusable: One of them had no result, or needed no model.
+        """
+        self.batcher.hold(len(requests))
+        with ThreadPoolExecutor(len(requests)) as threads:
+            asked = [threads.submit(self.ask, request) for request in requests]
+            for one in asked:
+                one.add_done_callback(lambda _: self.batcher.hold(0))  # whoever ends early brings no more pieces
+            for one in asked:
+                try:
+                    answered = one.result()
+                except VoxqueueError as error:
+                    raise EngineUnusable(f"{self.engine.name} failed while warming up: {error.detail}") from error
+                if not answered.batch_size:
+                    raise EngineUnusable(f"{self.engine.name} was not warmed: nothing of the sample reached its model.")
+
+    def stop(self, *, wait_s: float | None = None) -> None:
+        """Begin no more model calls; see `Batcher.stop`."""
+        self.batcher.stop(wait_s=wait_s)
+
+    def prepared(self, pieces: Iterable[Any]) -> Iterator[Any]:
+        """Take pieces from an engine, in as many threads at once as there are cores."""
+        source = iter(pieces)
+        while True:
+            with self._cores:
+                try:
+                    piece = next(source)
+                except StopIteration:
+                    return
+            yield piece
+
+
+class _Asking:
+    """One request on its way; what `Ask` promises to the engine."""
+
+    def __init__(
+        self, served: Served, wanted: Callable[[], bool], alone: bool, on_progress: Callable[[float], None]
+    ) -> None:
+        self._served = served
+        self._wanted = wanted
+        self._alone = alone
+        self._began = time.monotonic()
+        self._answers: list[Answer[Any]] = []
+        self._degradations: dict[str, None] = {}
+        self.progress = on_progress
+        self.is_over = False
+
+    def __call__(self, pieces: Iterable[Any]) -> Iterator[Any]:
+        # Enough to fill a batch while the next one is cut; all of a long note would fill the memory.
+        most = 1 if self._alone else 2 * self._served.max_batch
+        flying: deque[Callable[[], Answer[Any]]] = deque()
+        for piece in self._served.prepared(pieces):
+            flying.append(self._served.batcher.begin(piece, wanted=self._is_wanted, alone=self._alone))
+            if len(flying) >= most:
+                yield self._landed(flying.popleft())
+        while flying:
+            yield self._landed(flying.popleft())
+
+    def degrade(self, how: str) -> None:
+        self._degradations[how] = None
+
+    def summed_up(self, result: Any) -> Answered:
+        began = min((answer.started_at for answer in self._answers), default=self._began)
+        ended = max((one.started_at + one.run_ms / 1000 for one in self._answers), default=time.monotonic())
+        return Answered(
+            result=result,
+            started_at=began,
+            run_ms=(ended - began) * 1000,
+            batch_size=max((answer.batch_size for answer in self._answers), default=0),
+            degradations=tuple(self._degradations),
+        )
+
+    def _is_wanted(self) -> bool:
+        return not self.is_over and self._wanted()
+
+    def _landed(self, waiting: Callable[[], Answer[Any]]) -> Any:
+        answer = waiting()
+        called = answer.result
+        if isinstance(called, VoxqueueError):
+            raise called
+        self._answers.append(answer)
+        for how in called.degradations:
+            self.degrade(how)
+        return called.output
