@@ -49,15 +49,20 @@ def encode(samples: npt.NDArray[np.float32], sample_rate: int, audio_format: Aud
     Raises:
         ValueError: The shape or the rate is another.
     """
-    if samples.ndim != 1:
-        raise ValueError(f"samples must have the shape [n], not {samples.shape}")
-    if not 8_000 <= sample_rate <= 48_000:
-        raise ValueError(f"sample_rate must lie between 8000 and 48000, not {sample_rate}")
+    check_waveform(samples, sample_rate)
     missing = max(0, round(SHORTEST_S * sample_rate) - samples.size)
     clean = np.clip(np.nan_to_num(np.pad(samples.astype(np.float32, copy=False), (0, missing))), -1.0, 1.0)
     if audio_format is AudioFormat.WAV:
         return _wav(clean, sample_rate)
     return _with_codec(clean, sample_rate, _ENCODINGS[audio_format])
+
+
+def check_waveform(samples: npt.NDArray[np.float32], sample_rate: int) -> None:
+    """Raise ValueError unless the samples have the shape ``[n]`` and there are 8,000 to 48,000 of them per second."""
+    if samples.ndim != 1:
+        raise ValueError(f"samples must have the shape [n], not {samples.shape}")
+    if not 8_000 <= sample_rate <= 48_000:
+        raise ValueError(f"sample_rate must lie between 8000 and 48000, not {sample_rate}")
 
 
 def _wav(samples: npt.NDArray[np.float32], sample_rate: int) -> bytes:
