@@ -46,6 +46,7 @@ class SttRequest:
     prompt: str | None = None  # what came before, or names to expect: the model continues in its spelling
     hotwords: str | None = None  # words to listen for
     word_timestamps: bool = False
+    duration: float | None = None  # how long it is said to be in seconds, for telling how far one is
 
     @property
     def samples(self) -> Samples:

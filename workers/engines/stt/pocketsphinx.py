@@ -21,6 +21,7 @@ from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, Voxqueu
 from voxqueue.settings import Settings
 from voxqueue.stages import SAMPLE_RATE, Segment, SttRequest, SttResult
 from workers.engines.base import WholeSttEngine
+from workers.engines.stt.babble import babble
 from workers.engines.stt.speech_spans import Span, find_speech
 from workers.engines.stt.sphinx_process import HEADER
 
@@ -79,12 +80,8 @@ class PocketsphinxEngine(WholeSttEngine):
         ]
 
     def warmup_request(self, longest: bool) -> SttRequest:
-        """Gated harmonics, which pass for speech: noise would not reach the decoder, or cost it its own length."""
-        seconds = 2.0 if longest else 0.5
-        time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-        voice = sum(np.sin(2 * np.pi * 120 * harmonic * time) / harmonic for harmonic in range(1, 12))
-        syllables = 0.1 * voice * np.maximum(np.sin(2 * np.pi * 4 * time), 0)
-        return SttRequest(audio=[syllables.astype(np.float32)], language="en")
+        # Noise would not reach the decoder, or cost it its own length.
+        return SttRequest(audio=[babble(2.0 if longest else 0.5)], language="en")
 
     def close(self) -> None:
         if self._threads is not None:
