@@ -4,10 +4,10 @@ import argparse
 import json
 import sys
 
-from benchmarks import batching, idle_latency, memory
+from benchmarks import across_notes, batching, idle_latency, memory
 from benchmarks.report import keep
 
-BENCHMARKS = {"idle_latency": idle_latency, "batching": batching, "memory": memory}
+BENCHMARKS = {"idle_latency": idle_latency, "batching": batching, "memory": memory, "across_notes": across_notes}
 
 
 def main() -> int:

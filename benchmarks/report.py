@@ -49,6 +49,18 @@ def circumstances(command: str) -> dict[str, Any]:
     }
 
 
+def device_name() -> str:
+    """The accelerator that models run on, or the processor."""
+    try:
+        import torch
+
+        if torch.cuda.is_available():
+            return str(torch.cuda.get_device_name())
+    except ImportError:
+        pass
+    return f"CPU, {os.cpu_count()} cores"
+
+
 def spread(values: Sequence[float], digits: int = 3) -> dict[str, Any]:
     """Median, extremes and every value."""
     return {
