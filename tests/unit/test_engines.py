@@ -13,6 +13,7 @@ import pytest
 
 from tests.engines import AnyEngine, results
 from tests.models.prepare import PREPARE
+from tests.models.sentences import ENGLISH, speak
 from tests.recordings import silence, tone
 from voxqueue.errors import (
     EngineFailed,
@@ -47,9 +48,9 @@ def noise(seconds: float, rms: float = 0.01) -> npt.NDArray[np.float32]:
 
 
 def distinct_requests(stage: Stage) -> list[Request]:
-    """Three requests of clearly different length, the longest in the middle."""
+    """Three different requests; of texts, the longest is in the middle."""
     if stage is Stage.STT:
-        return [SttRequest(audio=[tone(seconds)], language="en") for seconds in (1.0, 3.0, 2.0)]
+        return [SttRequest(audio=[spoken], language="en") for spoken in map(speak, ENGLISH[:3])]
     texts = ("One.", "This one is the longest of the three, by a good deal.", "This is the third.")
     make = LlmRequest if stage is Stage.LLM else TtsRequest
     return [make(text=text, language="en") for text in texts]

@@ -19,6 +19,7 @@ _MAX_STATES = 5_000
 
 def decode(decoder: Any, pcm: bytes) -> list[tuple[str, float, float]]:
     """The words of one stretch of 16 kHz 16-bit mono speech, as the dictionary spells them, with start and end (s)."""
+    decoder.reinit_feat()  # else the sound of the notes before would change what is heard in this one
     decoder.start_utt()
     decoder.process_raw(pcm, full_utt=True)  # the whole at once: its mean then normalises every frame
     decoder.end_utt()

@@ -105,7 +105,7 @@ class Windows:
             done = len(heard)
             if following is not None:
                 done = max(0, len(heard) - _MARGIN)
-                if spans and spans[-1][1] > done:  # it may go on in the next block: look at all of it again there
+                while spans and spans[-1][1] > done:  # it may go on in the next block: look at all of it again there
                     done = min(done, spans.pop()[0])
             yield from ((offset + start, heard[start:stop]) for start, stop in spans)
             offset += done
