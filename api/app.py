@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from api import description
 from api.body_limit import BodyLimit
 from api.problems import handle_errors
-from api.routes import jobs, readiness, results, texts, voice_notes
+from api.routes import jobs, readiness, results, texts, voice_notes, voices
 from api.services import open_services
 from voxqueue import __version__
 from voxqueue.settings import LimitsSettings, Settings
@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(BodyLimit, limits=_body_limits(settings.limits))
     handle_errors(app)
-    for room in (voice_notes, texts, jobs, results, readiness):
+    for room in (voice_notes, texts, voices, jobs, results, readiness):
         app.include_router(room.router)
     description.complete(app)
     return app
@@ -58,13 +58,13 @@ def _operation_id(route: APIRoute) -> str:
 
 def _part_size(limits: LimitsSettings) -> int:
     """Bytes that a form field other than the file may have: what fits but is too long is refused in better words."""
-    return _UTF8_BYTES * max(limits.instructions_chars, limits.metadata_bytes) + 1024
+    return _UTF8_BYTES * max(limits.instructions_chars, limits.prompt_chars, limits.metadata_bytes) + 1024
 
 
 def _body_limits(limits: LimitsSettings) -> dict[str, int]:
     """Most bytes of a request's body, by path."""
     options = limits.instructions_chars + limits.metadata_bytes
     return {
-        voice_notes.PATH: limits.upload_bytes + _UTF8_BYTES * options + _FRAME_BYTES,
-        texts.PATH: _JSON_BYTES * (limits.text_chars + options) + _FRAME_BYTES,
+        voice_notes.PATH: limits.upload_bytes + _UTF8_BYTES * (options + 2 * limits.prompt_chars) + _FRAME_BYTES,
+        texts.PATH: _JSON_BYTES * (limits.text_chars + options + limits.schema_bytes) + _FRAME_BYTES,
     }

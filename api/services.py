@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from api.waiting import JobWatch, called_when_stopping
 from voxqueue.database.session import Sessions, database_errors, open_engine, open_sessions
-from voxqueue.errors import DatabaseUnavailable
-from voxqueue.fleet import Fleet, Requirement
+from voxqueue.errors import DatabaseUnavailable, Unavailable
+from voxqueue.fleet import Fleet, Requirement, VoicesReport
 from voxqueue.jobs import repository
 from voxqueue.jobs.changes import Announcer
 from voxqueue.jobs.repository import StageQueue
@@ -34,6 +35,7 @@ class Services:
     fleet: Fleet
     watch: JobWatch
     queues: "QueueCounts"
+    voices: "FleetVoices"
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -74,6 +76,39 @@ class QueueCounts:
             return None
 
 
+class FleetVoices:
+    """The voices that workers have warm, fetched at most once a second however many ask."""
+
+    FRESH_S = 1.0
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._lock = threading.Lock()
+        self._fetched_at = float("-inf")
+        self._reports: list[VoicesReport] | None = None
+
+    def get(self) -> list[VoicesReport]:
+        """What each worker has. Raises `Unavailable` while Redis is away."""
+        if (reports := self._latest()) is None:
+            raise Unavailable("Redis does not answer, so nobody knows which voices there are.", retry_after=2)
+        return reports
+
+    def may_know(self, name: str) -> bool:
+        """Whether a worker may have the voice of this name: so it is as long as none has said which it has."""
+        reports = self._latest()
+        return not reports or any(report.knows(name) for report in reports)
+
+    def _latest(self) -> list[VoicesReport] | None:
+        with self._lock:
+            if time.monotonic() - self._fetched_at > self.FRESH_S:
+                try:
+                    self._reports = self._fleet.voices()
+                except RedisError:
+                    self._reports = None
+                self._fetched_at = time.monotonic()
+            return self._reports
+
+
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Open it all. Neither the database, nor Redis, nor the store need to answer yet.
@@ -96,4 +131,5 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         watch = JobWatch(settings.redis)
         await stack.enter_async_context(watch.listening())
         stack.enter_context(called_when_stopping(watch.stop))
-        yield Services(settings, sessions, store, queue, announcer, fleet, watch, QueueCounts(sessions))
+        counts, voices = QueueCounts(sessions), FleetVoices(fleet)
+        yield Services(settings, sessions, store, queue, announcer, fleet, watch, counts, voices)

@@ -4,10 +4,17 @@ import argparse
 import json
 import sys
 
-from benchmarks import across_notes, batching, idle_latency, memory
+from benchmarks import across_notes, batching, idle_latency, memory, padding, preparation
 from benchmarks.report import keep
 
-BENCHMARKS = {"idle_latency": idle_latency, "batching": batching, "memory": memory, "across_notes": across_notes}
+BENCHMARKS = {
+    "idle_latency": idle_latency,
+    "batching": batching,
+    "memory": memory,
+    "across_notes": across_notes,
+    "padding": padding,
+    "preparation": preparation,
+}
 
 
 def main() -> int:

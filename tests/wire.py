@@ -1,9 +1,10 @@
 """An HTTP server that says what a test wants the API to say, and remembers what it was asked."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,11 +27,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Said:
-    """One answer."""
+    """One answer. The last `missing` bytes of the length that it promises never come."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    missing: int = 0
 
     @classmethod
     def json(cls, value: object, status: int = 200, **headers: str) -> "Said":
@@ -43,6 +45,24 @@ class Said:
 
 
 Answer = Callable[[Asked], Said]
+
+
+class _Server(ThreadingHTTPServer):
+    """Knows the connections that are open."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self.connections: set[Any] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.discard(request)
+        super().shutdown_request(request)
 
 
 class Wire:
@@ -70,11 +90,13 @@ class Wire:
                 self.send_response(said.status)
                 for name, value in said.headers.items():
                     self.send_header(name.replace("_", "-"), value)
-                self.send_header("Content-Length", str(len(said.body)))
+                self.send_header("Content-Length", str(len(said.body) + said.missing))
                 self.end_headers()
-                self.wfile.write(said.body)
+                self.wfile.write(b"" if self.command == "HEAD" else said.body)
+                if said.missing:
+                    self.close_connection = True
 
-            do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - the names that http.server looks for
+            do_GET = do_HEAD = do_POST = do_DELETE = _serve  # noqa: N815 - the names that http.server looks for
 
             def _body(self) -> bytes:
                 if self.headers.get("Transfer-Encoding") != "chunked":
@@ -89,8 +111,7 @@ class Wire:
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's own name
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
         self.port: int = self._server.server_address[1]
@@ -100,6 +121,9 @@ class Wire:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        for connection in list(self._server.connections):  # what a client has kept open for its next request
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

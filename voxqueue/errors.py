@@ -169,6 +169,12 @@ class DeadlineExceeded(StageError):
     status, code, title, retryable = 504, "deadline-exceeded", "The stage took too long", True
 
 
+class EngineUnavailable(Unavailable):
+    """What the engine asks is away, or wants to be left alone for a while. The job waits; that counts as no failure."""
+
+    code, title = "engine-unavailable", "The engine's server does not answer right now"
+
+
 class NotBegun(StageError):
     """The engine has not looked at the request; that counts as no failure, and the job goes back to its queue."""
 

@@ -34,10 +34,14 @@ class FleetState(StrEnum):
 
 
 class StageReport(BaseModel):
-    """What one worker says of one stage. `progress` goes from 0 to 100, which it reaches only when warm."""
+    """What one worker says of one stage. `progress` goes from 0 to 100, which it reaches only when warm.
+
+    `detail` is what it is at, where that takes long: ``pulling llama3.2: 42 %``.
+    """
 
     status: EngineStatus = EngineStatus.WAITING
     progress: int = 0
+    detail: str | None = None
     engine: str | None = None
     model: str | None = None
     device: str | None = None
@@ -66,12 +70,38 @@ class WorkerReport(BaseModel):
         return any(stage.status is EngineStatus.FAILED for stage in self.stages.values())
 
 
+class Voice(BaseModel):
+    """A voice, and its ISO 639-1 language; None where it speaks several."""
+
+    name: str
+    language: str | None = None
+
+
+class VoicesReport(BaseModel):
+    """The voices that one worker has warm. Without any, its engine takes every name.
+
+    `variants` may follow a voice's name after a plus sign, such as ``en-us+f3``.
+    """
+
+    engine: str
+    model: str
+    voices: list[Voice]
+    variants: list[str] = []
+
+    def knows(self, name: str) -> bool:
+        """Whether this worker may have the voice of this name; capitals do not matter."""
+        base, _, variant = name.lower().partition("+")
+        names = {voice.name.lower() for voice in self.voices}
+        return not names or name.lower() in names or (base in names and variant in self.variants)
+
+
 class ServiceReport(BaseModel):
     """A stage as the whole fleet has it: that of the worker which is furthest."""
 
     ready: bool
     status: EngineStatus
     critical: bool
+    detail: str | None = None
     engine: str | None = None
     model: str | None = None
     device: str | None = None
@@ -126,20 +156,28 @@ class Fleet:
         )
         self._names = f"{redis_settings.prefix}:workers"
         self._prefix = f"{redis_settings.prefix}:worker:"
+        self._voices_prefix = f"{redis_settings.prefix}:voices:"
+        self._voices_left: VoicesReport | None = None
         self._ttl_ms = int(worker_settings.heartbeat_ttl_s * 1000)
 
-    def beat(self, report: WorkerReport) -> None:
-        """Leave a report that counts until its time is over. Raises `redis.RedisError`."""
+    def beat(self, report: WorkerReport, voices: VoicesReport | None = None) -> None:
+        """Leave a report that counts until its time is over, and with it the voices. Raises `redis.RedisError`."""
+        voices_key = self._voices_prefix + report.worker
         with self._redis.pipeline() as pipeline:
             pipeline.sadd(self._names, report.worker)
             pipeline.set(self._prefix + report.worker, report.model_dump_json(), px=self._ttl_ms)
-            pipeline.execute()
+            pipeline.pexpire(voices_key, self._ttl_ms)
+            *_, are_there = pipeline.execute()
+        # A list may be long: it is sent again only when it is another one, or when Redis has lost it.
+        if voices is not None and not (are_there and voices == self._voices_left):
+            self._redis.set(voices_key, voices.model_dump_json(), px=self._ttl_ms)
+            self._voices_left = voices
 
     def leave(self, worker: str) -> None:
         """Take the report back. Raises `redis.RedisError`."""
         with self._redis.pipeline() as pipeline:
             pipeline.srem(self._names, worker)
-            pipeline.delete(self._prefix + worker)
+            pipeline.delete(self._prefix + worker, self._voices_prefix + worker)
             pipeline.execute()
 
     def workers(self) -> list[WorkerReport]:
@@ -152,6 +190,14 @@ class Fleet:
         if gone:
             self._redis.srem(self._names, *gone)
         return [WorkerReport.model_validate_json(report) for report in found if report is not None]
+
+    def voices(self) -> list[VoicesReport]:
+        """Of every worker that has text to speech warm, the voices. Raises `redis.RedisError`."""
+        names = sorted(cast("set[str]", self._redis.smembers(self._names)))
+        if not names:
+            return []
+        found = cast("list[str | None]", self._redis.mget([self._voices_prefix + name for name in names]))
+        return [VoicesReport.model_validate_json(report) for report in found if report is not None]
 
     def check(self) -> None:
         """Return if Redis answers, else raise `redis.RedisError`."""
@@ -201,7 +247,7 @@ def assess(workers: Sequence[WorkerReport], requirement: Requirement) -> FleetRe
     )
 
 
-_AS_REPORTED = {"status", "engine", "model", "device", "dtype", "load_time_ms", "warmup_time_ms"}
+_AS_REPORTED = {"status", "detail", "engine", "model", "device", "dtype", "load_time_ms", "warmup_time_ms"}
 
 
 def _is_warm(worker: WorkerReport, stage: Stage) -> bool:

@@ -79,6 +79,8 @@ class LimitsSettings(BaseModel):
     note_min_seconds: float = Field(0.1, ge=0, description="Shortest recording in seconds")
     text_chars: int = Field(10_000, ge=1, description="Longest text of a text job")
     instructions_chars: int = Field(4_000, ge=0, description="Longest instructions")
+    prompt_chars: int = Field(1_000, ge=0, description="Longest prompt, and longest hotwords, of speech to text")
+    schema_bytes: int = Field(8_192, ge=2, description="Largest schema of a reply as JSON")
     metadata_bytes: int = Field(4_096, ge=2, description="Largest metadata object as JSON")
     wait_seconds: int = Field(60, ge=0, description="Longest `Prefer: wait`")
 
@@ -187,14 +189,15 @@ class WhisperSettings(BaseModel):
 class ParakeetSettings(BaseModel):
     """The engine `parakeet`."""
 
-    model: str = Field("nvidia/parakeet-ctc-1.1b", description="A Parakeet CTC or TDT model on the hub, or a folder")
+    model: str = Field("nvidia/parakeet-tdt-0.6b-v3", description="A Parakeet CTC or TDT model on the hub, or a folder")
+    languages: Names = Field((), description="What the model speaks, such as `en,de`; else what its name tells")
 
 
 class OllamaSettings(BaseModel):
     """The engine `ollama`."""
 
     url: str = Field("http://127.0.0.1:11434", description="Where Ollama listens")
-    model: str = Field("llama3.2", description="As `ollama list` names it")
+    model: str = Field("llama3.2", min_length=1, description="As `ollama list` names it")
     parallel: int = Field(1, ge=1, description="Requests at a time; what OLLAMA_NUM_PARALLEL says on the server")
     num_ctx: int = Field(4096, ge=256, description="Tokens of context, instructions included")
     pull: bool = Field(False, description="Have Ollama pull the model when a worker starts without it")
@@ -220,7 +223,9 @@ class TransformersSettings(BaseModel):
 class PocketSettings(BaseModel):
     """The engine `pocket_tts`."""
 
-    model: str = Field("kyutai/pocket-tts", description="A PocketTTS model on the hub, or a folder")
+    model: str = Field("eustlb/pocket-tts", description="A PocketTTS model for transformers on the hub, or a folder")
+    codec: str = Field("eustlb/pocket-tts-audio-tokenizer", description="Its audio codec on the hub, or a folder")
+    languages: Names = Field(("en",), min_length=1, description="What the model speaks; the first is the default")
     voice: str | None = Field(None, description="The voice where none is asked for; else the model's first")
     voices_dir: Path | None = Field(None, description="Recordings that are voices by their file names, to be cloned")
 
@@ -228,16 +233,21 @@ class PocketSettings(BaseModel):
 class VibevoiceSettings(BaseModel):
     """The engine `vibevoice`."""
 
-    model: str = Field("microsoft/VibeVoice-1.5B", description="A VibeVoice model on the hub, or a folder")
+    model: str = Field(
+        "vibevoice/VibeVoice-1.5B-hf", description="A VibeVoice model for transformers on the hub, or a folder"
+    )
+    languages: Names = Field(("en", "zh"), min_length=1, description="What the model speaks; the first is the default")
     voice: str | None = Field(None, description="The voice where none is asked for; else the first by name")
     voices_dir: Path | None = Field(None, description="Recordings that are voices by their file names, to be cloned")
 
 
 class VitsSettings(BaseModel):
-    """The engine `vits`: a model per language, as Meta's MMS has them."""
+    """The engine `vits`: a model per language, as Meta's MMS has them. It computes in float32 on every device."""
 
     models: dict[str, str] = Field(
-        {"en": "facebook/mms-tts-eng"}, description="Language to model or folder, as JSON; the first is the default"
+        {"en": "facebook/mms-tts-eng"},
+        min_length=1,
+        description="Language to model or folder, as JSON; the first is the default",
     )
 
 

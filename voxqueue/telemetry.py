@@ -11,5 +11,5 @@ def set_up_logging(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
-    for chatty in ("celery.worker.strategy", "celery.app.trace", "httpx", "alembic.runtime.migration"):
+    for chatty in ("celery.worker.strategy", "celery.app.trace", "httpx", "httpx2", "alembic.runtime.migration"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,10 +1,11 @@
-"""Keeps a worker's word: its report to the fleet, and the leases of the jobs that it holds.
+"""Keeps a worker's word: its report to the fleet, the leases of the jobs that it holds, and how far these are.
 
-Both are renewed from threads of their own, so that neither a long model call nor a database that is away makes a worker
+All are renewed from threads of their own, so that neither a long model call nor a database that is away makes a worker
 look dead. A model call that overruns its deadline ends the process: nothing else ends a thread that hangs.
 """
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -13,13 +14,18 @@ import redis
 
 from voxqueue.database.session import Sessions, database_errors
 from voxqueue.errors import DatabaseUnavailable
-from voxqueue.fleet import Fleet, WorkerReport
+from voxqueue.fleet import Fleet, VoicesReport, WorkerReport
 from voxqueue.jobs import repository
-from workers.runner import Runner
+from voxqueue.jobs.changes import Announcer
+from voxqueue.jobs.repository import Claim
+from voxqueue.jobs.states import JobState
+from voxqueue.stages import Stage
+from workers.runner import Held, Runner
 from workers.warmup import Warmup
 
 log = logging.getLogger(__name__)
 
+_LOOK_S = 1.0  # how long progress may go untold
 _SETTLE_S = 1.0  # for the jobs in the call to be written down as late; whatever else is held is not to blame
 EXIT_HUNG = 70  # a supervisor starts the worker anew
 
@@ -58,16 +64,22 @@ class Beat:
 
 
 class FleetBeat:
-    """Reports to the fleet, and watches for engines that hang."""
+    """Reports to the fleet: what is warm, and the voices there are once text to speech is."""
 
-    def __init__(self, report: Callable[[], WorkerReport], fleet: Fleet) -> None:
+    def __init__(
+        self,
+        report: Callable[[], WorkerReport],
+        fleet: Fleet,
+        voices: Callable[[], VoicesReport | None] = lambda: None,
+    ) -> None:
         self._report = report
+        self._voices = voices
         self._fleet = fleet
         self._away = False
 
     def __call__(self) -> None:
         try:
-            self._fleet.beat(self._report())
+            self._fleet.beat(self._report(), self._voices())
         except redis.RedisError as error:
             if not self._away:
                 log.warning("Redis is away; this worker counts as gone until it is back: %s", error)
@@ -79,25 +91,50 @@ class FleetBeat:
 
 
 class LeaseBeat:
-    """Renews the leases of the jobs held, and tells the runner which are lost."""
+    """Renews the leases of the jobs held every third of one, and tells the runner which are lost.
 
-    def __init__(self, runner: Runner, sessions: Sessions, lease_s: float) -> None:
+    It is called more often than that, every `interval_s`, and then looks after those jobs only that have made progress:
+    their leases are renewed as well, and how far they are is written down and announced.
+    """
+
+    def __init__(self, runner: Runner, sessions: Sessions, announcer: Announcer, lease_s: float) -> None:
         self._runner = runner
         self._sessions = sessions
+        self._announcer = announcer
         self._lease_s = lease_s
+        self._looks = max(1, math.ceil(lease_s / 3 / _LOOK_S))  # from one renewal of all leases to the next
+        self._look = 0
+        self._told: dict[Claim, tuple[Stage, float]] = {}
+        self.interval_s = lease_s / 3 / self._looks
 
     def __call__(self) -> None:
-        held = {one.claim: one for one in self._runner.held()}
+        all_held = {one.claim: one for one in self._runner.held()}
+        self._told = {claim: told for claim, told in self._told.items() if claim in all_held}
+        made = {claim: reached for claim, one in all_held.items() if (reached := self._progress(one)) is not None}
+        held = all_held if self._look == 0 else {claim: all_held[claim] for claim in made}
+        self._look = (self._look + 1) % self._looks
         if not held:
             return
         try:
             with database_errors(), self._sessions.begin() as session:
                 kept = repository.renew(session, held.keys(), self._lease_s)
+                news = {claim: reached for claim, reached in made.items() if claim in kept}
+                if news:
+                    repository.tell_progress(session, [(claim[0], *reached) for claim, reached in news.items()])
         except DatabaseUnavailable as error:
             log.warning("%d leases not renewed: %s", len(held), error.__cause__)
             return
         for claim in held.keys() - kept:  # canceled, returned by the sweep, or just finished
             held[claim].lost = True
+        self._told |= news
+        for job_id, _ in news:
+            self._announcer.announce(job_id, JobState.RUNNING)
+
+    def _progress(self, held: Held) -> tuple[Stage, float] | None:
+        """The stage of a job and how much of it is done, where that has not been told yet."""
+        stage = held.stage  # first, see `Held.go_on`
+        reached = stage, held.progress
+        return reached if reached[1] > 0 and reached != self._told.get(held.claim) else None
 
 
 class Watchdog:

@@ -93,7 +93,7 @@ class _Worker:
         self._began = time.monotonic()
         self._startup_ms: float | None = None
         config = ground.settings
-        self._fleet_beat = Beat("heartbeat", config.worker.heartbeat_s, FleetBeat(self._report, ground.fleet))
+        self._fleet_beat = Beat("heartbeat", config.worker.heartbeat_s, self._report_to(ground.fleet))
         self._warmup = Warmup(stages, config, self._fleet_beat.nudge)
         self._ledger = Ledger(ground.engine, ground.announcer, is_crowded=lambda: self._runner.is_crowded)
         self._runner = Runner(
@@ -105,10 +105,10 @@ class _Worker:
             store=ground.store,
             settings=config.jobs,
         )
-        lease_s = config.jobs.lease_s
-        watchdog = Watchdog(self._runner, self._warmup, FleetBeat(self._report, ground.fleet))
+        leases = LeaseBeat(self._runner, ground.sessions, ground.announcer, config.jobs.lease_s)
+        watchdog = Watchdog(self._runner, self._warmup, self._report_to(ground.fleet))
         self._beats = [
-            Beat("leases", lease_s / 3, LeaseBeat(self._runner, ground.sessions, lease_s)),
+            Beat("leases", leases.interval_s, leases),
             Beat("watchdog", 1.0, watchdog),
             ground.sweeper(),
         ]
@@ -160,6 +160,9 @@ class _Worker:
             _leave(self._ground, self._node)
         finally:
             os._exit(0)
+
+    def _report_to(self, fleet: Fleet) -> FleetBeat:
+        return FleetBeat(self._report, fleet, lambda: self._warmup.voices)
 
     def _report(self) -> WorkerReport:
         return WorkerReport(

@@ -73,6 +73,11 @@ class Held:
     def claim(self) -> Claim:
         return self.job.id, self.job.attempt
 
+    def go_on(self, stage: Stage) -> None:
+        """Begin with the next stage."""
+        self.progress = 0.0  # first: nobody may take what was made of the last stage for progress of this one
+        self.stage = stage
+
     def make_progress(self, share: float) -> None:
         """Say how much of the stage is done; it never goes back."""
         self.progress = max(self.progress, share)
@@ -186,7 +191,7 @@ class Runner:
             assert isinstance(outcome, Ran)
             before = Checkpoint(held.stage, outcome, self._ledger.begin(self._done(held, held.stage, outcome)))
             held.job.results[held.stage] = outcome.concluded.result
-            held.stage, held.progress = following, 0.0
+            held.go_on(following)
 
     def _following(self, held: Held, outcome: Ran | VoxqueueError) -> Stage | None:
         """The stage that this thread goes on with, if any."""
@@ -256,8 +261,8 @@ class Runner:
         job = held.job
         if isinstance(error, NotBegun):
             return lifecycle.put_back(*held.claim)
-        if isinstance(error, Unavailable):  # storage is away: no fault of the job's, however long it lasts
-            pause = random.uniform(0.5, 1.5) * _OUTAGE_PAUSE_S
+        if isinstance(error, Unavailable):  # storage or a server is away: no fault of the job's, however long it lasts
+            pause = (error.retry_after or 0.0) + random.uniform(0.5, 1.5) * _OUTAGE_PAUSE_S
             return lifecycle.try_again(*held.claim, stage, error.detail, due_in_s=pause, counts=False)
         failures = (job.failures if stage is job.stage else 0) + 1
         if error.retryable and failures < self._settings.max_tries:

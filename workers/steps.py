@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from voxqueue.audio import AudioFormat, Decoding, encode
+from voxqueue.audio import AudioFormat, Decoding, encode, finish
 from voxqueue.errors import BlobMissing, StageError
 from voxqueue.jobs.lifecycle import ClaimedJob
 from voxqueue.settings import Settings
@@ -18,6 +18,7 @@ from voxqueue.stages import (
     Stage,
     SttRequest,
     SttResult,
+    Task,
     TtsRequest,
     TtsResult,
 )
@@ -63,7 +64,15 @@ class SttStep:
         except BlobMissing as error:
             raise NoteGone("The recording of this note is no longer stored. Upload it again.") from error
         # A little longer than the limit: the length that a header promised is not exact.
-        return SttRequest(audio=Decoding(recording, self._limit_s + 5), language=job.language)
+        return SttRequest(
+            audio=Decoding(recording, self._limit_s + 5),
+            language=job.language,
+            task=job.options.task,
+            prompt=job.options.prompt,
+            hotwords=job.options.hotwords,
+            word_timestamps=job.options.word_timestamps,
+            duration=job.note_seconds,
+        )
 
     def conclude(self, job: ClaimedJob, result: SttResult) -> Concluded:
         silence = None if result.text.strip() else "no speech was heard in the note"
@@ -76,7 +85,12 @@ class LlmStep:
     def prepare(self, job: ClaimedJob) -> Request:
         heard = _heard(job)
         text = heard.text if heard else job.text or ""
-        return LlmRequest(text=text, instructions=job.instructions, language=_language(job, heard))
+        return LlmRequest(
+            text=text,
+            instructions=job.instructions,
+            language=_language(job, heard),
+            schema=job.options.reply_schema,
+        )
 
     def conclude(self, job: ClaimedJob, result: LlmResult) -> Concluded:
         return Concluded(result.as_json(), silence=None if result.text.strip() else "the reply is empty")
@@ -95,7 +109,8 @@ class TtsStep:
 
     def conclude(self, job: ClaimedJob, result: TtsResult) -> Concluded:
         audio_format = AudioFormat(job.audio_format)
-        encoded = encode(result.samples, result.sample_rate, audio_format)
+        speech = finish(result.samples, result.sample_rate)
+        encoded = encode(speech, result.sample_rate, audio_format)
         # The attempt in the key keeps a worker that has lost its lease from overwriting its successor's speech.
         key = f"speech/{job.id}-{job.attempt}.{audio_format.extension}"
         blob = self._store.put(key, io.BytesIO(encoded), media_type=audio_format.media_type)
@@ -103,7 +118,7 @@ class TtsStep:
             "key": key,
             "format": audio_format.value,
             "media_type": audio_format.media_type,
-            "seconds": round(result.seconds, 3),
+            "seconds": round(len(speech) / result.sample_rate, 3),
             "sample_rate": result.sample_rate,
             "size": blob.size,
             "sha256": blob.sha256,
@@ -117,6 +132,9 @@ def _heard(job: ClaimedJob) -> SttResult | None:
 
 
 def _language(job: ClaimedJob, heard: SttResult | None) -> str | None:
+    """What the stages after speech to text read and speak."""
+    if heard and job.options.task is Task.TRANSLATE:
+        return "en"  # whatever was spoken in the note
     return job.language or (heard.language if heard else None)
 
 

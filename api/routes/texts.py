@@ -26,7 +26,7 @@ router = APIRouter(tags=["submit"])
 def submit_text(body: TextBody, services: Use) -> Response:
     """Queue a job for a text. `Location` is where to follow the job."""
     wishes = body.wishes()
-    submission.check(wishes, services.settings.limits)
+    submission.check(wishes, services.settings.limits, services.voices.may_know)
     with services.transaction() as session:
         job = submission.submit(session, wishes)
     services.queue.hint([submission.hint(job)])

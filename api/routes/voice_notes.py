@@ -30,7 +30,7 @@ def submit_voice_note(form: Annotated[VoiceNoteForm, Form()], services: Use) -> 
     """Store a recording and queue a job for it. `Location` is where to follow the job."""
     limits, store = services.settings.limits, services.store
     wishes = form.wishes()
-    submission.check(wishes, limits)
+    submission.check(wishes, limits, services.voices.may_know)
     note = intake.receive(form.file.file, file_name=form.file.filename, store=store, limits=limits)
     # The commit stands outside: if its outcome is unknown, the row may be there, and then it needs its recording.
     with services.transaction() as session, intake.kept_only_if_done(store, note):

@@ -19,8 +19,6 @@ Utc = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
 
 ViewT = TypeVar("ViewT", bound=BaseModel)
 
-_DONE = (RunState.SUCCEEDED, RunState.SKIPPED)
-
 
 class NoteView(BaseModel):
     """The recording that the job started from."""
@@ -45,6 +43,8 @@ class StageView(BaseModel):
     run_ms: float | None = Field(description="The model call")
     batch_size: int | None = Field(description="How many jobs shared the model call")
     failures: int = Field(description="How often it was tried in vain")
+    progress: int = Field(description="0 to 100: how much of it is done; 100 once its result is there")
+    degradations: list[str] = Field(description="What it gave less than was asked for")
 
     @classmethod
     def of(cls, run: StageRun) -> Self:
@@ -60,26 +60,41 @@ class StageView(BaseModel):
             run_ms=run.run_ms,
             batch_size=run.batch_size,
             failures=run.failures,
+            progress=round(100 * run.share),
+            degradations=run.degradations,
         )
+
+
+class WordView(BaseModel):
+    start: float = Field(description="In seconds from the beginning of the recording")
+    end: float
+    text: str
+    probability: float = Field(description="0 to 1: how sure the engine is")
 
 
 class SegmentView(BaseModel):
     start: float = Field(description="In seconds from the beginning of the recording")
     end: float
     text: str
+    average_log_probability: float | None = Field(None, description="Of its tokens; natural logarithm")
+    words: list[WordView] = Field([], description="Where `word_timestamps` asked for them")
 
 
 class TranscriptView(BaseModel):
     """What was said. Silence has an empty text."""
 
     text: str
-    language: str | None
+    language: str | None = Field(description="What was spoken, whatever the task")
     audio_seconds: float
     segments: list[SegmentView]
+    language_probability: float | None = Field(None, description="0 to 1, where the engine found the language out")
+    speech_seconds: float | None = Field(None, description="How much of the recording is speech")
+    average_log_probability: float | None = Field(None, description="Of all tokens; natural logarithm")
 
 
 class ReplyView(BaseModel):
     text: str
+    data: Any = Field(None, description="What the reply says, as JSON, where `reply_schema` was given")
 
 
 class AudioView(BaseModel):
@@ -110,17 +125,21 @@ class JobView(BaseModel):
     kind: Kind
     state: JobState
     stage: Stage = Field(description="The stage where it stands")
-    progress: int = Field(description="0 to 100: the share of its stages that are done")
+    progress: int = Field(description="0 to 100: how much of its stages is done, each counting the same")
     created_at: Utc
     started_at: Utc | None
     finished_at: Utc | None
     language: str | None = Field(description="As wished for; `transcript.language` has what was heard")
     voice: str | None
     priority: Priority
+    options: dict[str, Any] = Field(
+        description="Of `task`, `prompt`, `hotwords`, `word_timestamps` and `reply_schema` those that were wished for"
+    )
     metadata: dict[str, Any]
     note: NoteView | None
     text: str | None
     stages: list[StageView]
+    degradations: list[str] = Field(description="What all of its stages gave less than was asked for")
     transcript: TranscriptView | None
     reply: ReplyView | None
     audio: AudioView | None
@@ -135,17 +154,19 @@ class JobView(BaseModel):
             kind=job.kind,
             state=job.state,
             stage=job.stage,
-            progress=100 * sum(run.state in _DONE for run in job.runs) // len(job.runs),
+            progress=int(100 * sum(run.share for run in job.runs) / len(job.runs)),
             created_at=job.created_at,
             started_at=job.started_at,
             finished_at=job.finished_at,
             language=job.language,
             voice=job.voice,
             priority=job.priority,
+            options=job.options,
             metadata=job.client_metadata,
             note=None if job.note is None else _note(job.note),
             text=job.text,
             stages=[StageView.of(run) for run in job.runs],
+            degradations=[f"{run.stage}: {how}" for run in job.runs for how in run.degradations],
             transcript=_shown(TranscriptView, results.get(Stage.STT)),
             reply=_shown(ReplyView, results.get(Stage.LLM)),
             audio=_shown(AudioView, results.get(Stage.TTS)),

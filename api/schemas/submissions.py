@@ -9,8 +9,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from api.schemas import examples
 from voxqueue.audio import AudioFormat
 from voxqueue.jobs.kinds import NOTE_KINDS, TEXT_KINDS, Kind, Priority
+from voxqueue.jobs.options import Options
 from voxqueue.jobs.submission import Wishes
 from voxqueue.languages import find_language
+from voxqueue.stages import Task
 
 
 def _language(tag: str) -> str:
@@ -65,7 +67,7 @@ class _Options(BaseModel):
         None, description="ISO 639-1, such as `en`; `en-US` counts as `en`. Without it, speech to text finds out."
     )
     instructions: str | None = Field(None, description="How the reply is to be: its tone, its length, what to know")
-    voice: str | None = Field(None, description="A voice that the text-to-speech engine knows")
+    voice: str | None = Field(None, description="A voice that the text-to-speech engine knows; see `/v1/voices`")
     audio_format: AudioFormat = Field(AudioFormat.OGG, description="What the spoken reply is delivered as")
     priority: Priority = Field(Priority.NORMAL, description="Which of the waiting jobs goes first")
 
@@ -79,6 +81,10 @@ class VoiceNoteForm(_Options):
     kind: Annotated[Kind, *_one_of(NOTE_KINDS)] = Field(
         Kind.VOICE_NOTE, description="`voice_note`: transcript, reply, spoken reply. `transcription`: transcript only."
     )
+    task: Task = Field(Task.TRANSCRIBE, description="`translate`: the transcript, and what follows from it, in English")
+    prompt: str | None = Field(None, description="What came before, or names to expect, in the spelling to be used")
+    hotwords: str | None = Field(None, description="Words to listen for")
+    word_timestamps: bool = Field(False, description="Whether to say when each word is spoken")
     metadata: MetadataText
 
     def wishes(self) -> Wishes:
@@ -88,6 +94,9 @@ class VoiceNoteForm(_Options):
             instructions=self.instructions,
             voice=self.voice,
             audio_format=self.audio_format,
+            options=Options(
+                task=self.task, prompt=self.prompt, hotwords=self.hotwords, word_timestamps=self.word_timestamps
+            ),
             metadata=self.metadata,
             priority=self.priority,
         )
@@ -102,6 +111,9 @@ class TextBody(_Options):
     kind: Annotated[Kind, *_one_of(TEXT_KINDS)] = Field(
         Kind.CHAT, description="`chat`: reply and spoken reply. `reply`: reply only. `speech`: the text, spoken."
     )
+    reply_schema: dict[str, Any] | None = Field(
+        None, description="For `reply`: a JSON schema that the reply is to follow; `reply.data` then holds what it says"
+    )
     metadata: Metadata
 
     def wishes(self) -> Wishes:
@@ -112,6 +124,7 @@ class TextBody(_Options):
             instructions=self.instructions,
             voice=self.voice,
             audio_format=self.audio_format,
+            options=Options(reply_schema=self.reply_schema),
             metadata=self.metadata,
             priority=self.priority,
         )

@@ -13,7 +13,7 @@ from tests.acceptance.conftest import start
 from tests.recordings import CONTAINERS, SHARED_AUDIO, real_recordings, recording, silence
 from tests.speech import speak
 from voxqueue.audio import decode
-from voxqueue.client import Client, Job
+from voxqueue.client import ApiError, Client, Job
 from voxqueue.demo import SENTENCE
 from voxqueue.embedded import Stack
 from voxqueue.embedded.processes import free_port
@@ -129,9 +129,17 @@ def test_a_language_that_the_engine_does_not_know_fails_the_job_in_words(
     assert "VOXQUEUE_STT_ENGINES" in job.error.detail
 
 
+def test_a_voice_is_listed_or_refused_before_any_work_is_done(client: Client) -> None:
+    assert "pt-br" in [voice.name for voice in client.voices(language="pt")]
+    with pytest.raises(ApiError, match="'nobody' is none that a worker has now"):
+        client.send_text("Nobody speaks like this.", kind=Kind.SPEECH, voice="nobody")
+    spoken = finished(client, client.send_text("Bom dia.", kind=Kind.SPEECH, voice="PT-br+F3"))
+    assert spoken.audio is not None
+
+
 def test_flower_shows_each_job_as_a_task_of_its_own_and_refuses_strangers(client: Client, stack: Stack) -> None:
     good = finished(client, client.send_text("Show me in Flower.", kind=Kind.CHAT))
-    bad = client.wait(client.send_text("Nobody speaks like this.", kind=Kind.SPEECH, voice="nobody"), timeout=_WAIT_S)
+    bad = client.wait(client.send_text("...", kind=Kind.SPEECH), timeout=_WAIT_S)
     assert bad.state == "failed"
     assert httpx.get(f"{stack.flower_url}/api/tasks").status_code == 401
     with httpx.Client(base_url=str(stack.flower_url), auth=("operator", "secret")) as flower:
@@ -151,7 +159,7 @@ def test_flower_shows_each_job_as_a_task_of_its_own_and_refuses_strangers(client
     assert shown["runtime"] > 0
     failed = mine[f"{bad.id}.tts.1"]
     assert failed["state"] == "FAILURE"
-    assert "nobody" in failed["exception"]
+    assert "nothing in this text that can be spoken" in failed["exception"]
     assert len(workers) == 2, "the worker and the courier"
 
 

@@ -97,6 +97,12 @@ def test_ten_hours_in_a_small_file_are_too_long(api: httpx.Client) -> None:
         ({"webhook": "https://x"}, "webhook", "is not a field that we know"),
         ({"instructions": "x" * 201}, "instructions", "more than the 200 allowed"),
         ({"instructions": "a\0b"}, "instructions", "NUL"),
+        ({"prompt": "x" * 1001}, "prompt", "more than the 1,000 allowed"),
+        ({"prompt": "a\0b"}, "prompt", "NUL"),
+        ({"hotwords": "x" * 1001}, "hotwords", "more than the 1,000 allowed"),
+        ({"task": "summarise"}, "task", "'translate'"),
+        ({"word_timestamps": "perhaps"}, "word_timestamps", "boolean"),
+        ({"reply_schema": "{}"}, "reply_schema", "is not a field that we know"),
         ({"voice": "x" * 201}, "voice", "more than the 200 allowed"),
         ({"voice": "a\0b"}, "voice", "NUL"),
         ({"metadata": "[1]"}, "metadata", "must be a JSON object"),
@@ -180,6 +186,15 @@ def test_a_charset_that_smuggles_half_a_character_in_is_refused(
     refused(api.post("/v1/voice-notes", content=b"".join(parts), headers=headers), 422)
 
 
+def _reply(schema: object) -> dict[str, Any]:
+    return {"text": "hi", "kind": "reply", "reply_schema": schema}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """A schema of that many levels."""
+    return {"not": nested(levels - 1)} if levels else {}
+
+
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
@@ -203,6 +218,18 @@ def test_a_charset_that_smuggles_half_a_character_in_is_refused(
         ({"text": "hi", "metadata": {"a": "\0"}}, "metadata", "NUL"),
         ({"text": "hi", "metadata": {"a": {"b": "x" * 4096}}}, "metadata", "more than the 4,096 allowed"),
         ({"text": "hi", "priority": "urgent"}, "priority", "'urgent'"),
+        ({"text": "hi", "prompt": "x"}, "prompt", "is not a field that we know"),
+        ({"text": "hi", "reply_schema": {}}, "reply_schema", "for the kind reply alone"),
+        (_reply([]), "reply_schema", "must be a JSON object"),
+        (_reply("{}"), "reply_schema", "must be a JSON object"),
+        (_reply({"title": "\0"}), "reply_schema", "NUL"),
+        (_reply({"title": "x" * 8192}), "reply_schema", "more than the 8,192 allowed"),
+        (_reply(nested(40)), "reply_schema", "nested more than 32 levels"),
+        (_reply({"type": "text"}), "reply_schema", "is no JSON schema: $.type: 'text'"),
+        (_reply({"properties": {"a": {"pattern": "(a+)+$"}}}), "reply_schema", "has a pattern"),
+        (_reply({"patternProperties": {"a": True}}), "reply_schema", "has a pattern"),
+        (_reply({"$ref": "http://127.0.0.1:9/"}), "reply_schema", "must begin with #"),
+        (_reply({"allOf": [{"$dynamicRef": "other.json"}]}), "reply_schema", "must begin with #"),
     ],
 )
 def test_a_bad_member_is_named(api: httpx.Client, body: dict[str, Any], field: str, words: str) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tests.moves import SPEECH_KEY, claim, done, finish, move, skipped
 from tests.recordings import recording, silence, tone
 from voxqueue.database.session import Sessions
 from voxqueue.errors import EngineFailed
-from voxqueue.jobs import lifecycle
+from voxqueue.jobs import lifecycle, repository
 from voxqueue.jobs.kinds import Kind
 from voxqueue.jobs.models import DoomedBlob, Job, Note
 from voxqueue.jobs.states import RunState
@@ -90,7 +91,7 @@ def test_a_job_shows_each_stage_as_it_is_committed(api: httpx.Client, sessions: 
     answer = api.get(path)
     ended = answer.json()
     assert (ended["state"], ended["progress"], ended["error"]) == ("succeeded", 100, None)
-    assert ended["reply"] == {"text": "At seven."}
+    assert ended["reply"] == {"text": "At seven.", "data": None}
     assert ended["audio"] == {
         "seconds": 1.5,
         "format": "ogg",
@@ -102,6 +103,36 @@ def test_a_job_shows_each_stage_as_it_is_committed(api: httpx.Client, sessions: 
     assert moment(ended["created_at"]) <= moment(ended["started_at"]) <= moment(ended["finished_at"])
     assert SPEECH_KEY not in answer.text, "keys are ours"
     assert "notes/" not in answer.text
+
+
+def test_a_job_shows_what_it_gets_less_than_was_asked_for(api: httpx.Client, sessions: Sessions) -> None:
+    job_id = submit(api)
+    attempt = claim(sessions, job_id)
+    less = replace(done(Stage.LLM), degradations=("it was cut", "it was late"))
+    move(sessions, lifecycle.proceed(UUID(job_id), attempt, less, Stage.TTS, lease_s=60))
+    shown = api.get(f"/v1/jobs/{job_id}").json()
+    assert [run["degradations"] for run in shown["stages"]] == [["it was cut", "it was late"], []]
+    assert shown["degradations"] == ["llm: it was cut", "llm: it was late"]
+
+
+def test_progress_within_a_stage_is_shown_and_is_100_for_a_finished_job_alone(
+    api: httpx.Client, sessions: Sessions
+) -> None:
+    job_id = submit(api)
+    attempt = claim(sessions, job_id)
+
+    def told(share: float, stage: Stage) -> tuple[object, list[int]]:
+        with sessions.begin() as session:
+            repository.tell_progress(session, [(UUID(job_id), stage, share)])
+        shown = api.get(f"/v1/jobs/{job_id}").json()
+        return shown["progress"], [run["progress"] for run in shown["stages"]]
+
+    assert told(0.29, Stage.LLM) == (14, [29, 0])
+    assert told(0.2, Stage.LLM) == (14, [29, 0]), "never backwards"
+    move(sessions, lifecycle.proceed(UUID(job_id), attempt, done(Stage.LLM), Stage.TTS, lease_s=60))
+    assert told(1, Stage.TTS) == (99, [100, 99]), "the result is not there yet"
+    move(sessions, lifecycle.succeed(UUID(job_id), attempt, done(Stage.TTS)))
+    assert told(0.1, Stage.TTS) == (100, [100, 100])
 
 
 def test_a_failed_job_says_why_and_keeps_what_it_had(api: httpx.Client, sessions: Sessions) -> None:
@@ -130,14 +161,15 @@ def test_silence_is_a_success_whose_later_stages_say_why_they_were_skipped(
     quiet = recording(silence(1), 16_000, "wav")
     job_id = api.post("/v1/voice-notes", files={"file": quiet}).json()["id"]
     attempt = claim(sessions, job_id)
-    nothing: dict[str, Any] = {"text": "", "language": None, "audio_seconds": 1.0, "segments": []}
+    nothing: dict[str, Any] = {"text": "", "language": None, "audio_seconds": 1.0, "segments": []}  # as older ones are
     move(
         sessions,
         lifecycle.succeed(UUID(job_id), attempt, done(Stage.STT, nothing), (skipped(Stage.LLM), skipped(Stage.TTS))),
     )
     shown = api.get(f"/v1/jobs/{job_id}").json()
     assert (shown["state"], shown["progress"], shown["error"]) == ("succeeded", 100, None)
-    assert shown["transcript"] == nothing
+    unknown = dict.fromkeys(("language_probability", "speech_seconds", "average_log_probability"))
+    assert shown["transcript"] == nothing | unknown
     assert [(run["state"], run["reason"]) for run in shown["stages"][1:]] == [("skipped", "nothing was said")] * 2
     assert (shown["reply"], shown["audio"]) == (None, None)
     assert set(shown["links"]) == {"self", "transcript"}

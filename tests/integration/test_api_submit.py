@@ -42,6 +42,10 @@ def test_a_voice_note_is_stored_queued_and_answered_with_its_job(
             "instructions": "Be brief.",
             "voice": "alba",
             "audio_format": "mp3",
+            "task": "translate",
+            "prompt": "Brioche, Zwieback",
+            "hotwords": "Focaccia",
+            "word_timestamps": "true",
             "metadata": '{"chat": "4711", "tags": ["ü", 1.5, null]}',
             "priority": "high",
         },
@@ -59,6 +63,12 @@ def test_a_voice_note_is_stored_queued_and_answered_with_its_job(
     assert (shown["kind"], shown["state"], shown["stage"], shown["progress"]) == ("voice_note", "queued", "stt", 0)
     assert (shown["language"], shown["voice"], shown["priority"]) == ("en", "alba", "high")
     assert shown["metadata"] == {"chat": "4711", "tags": ["ü", 1.5, None]}
+    assert shown["options"] == {
+        "task": "translate",
+        "prompt": "Brioche, Zwieback",
+        "hotwords": "Focaccia",
+        "word_timestamps": True,
+    }
     assert [run["stage"] for run in shown["stages"]] == ["stt", "llm", "tts"]
     assert {run["state"] for run in shown["stages"]} == {"pending"}
     assert shown["links"] == {"self": f"/v1/jobs/{shown['id']}", "cancel": f"/v1/jobs/{shown['id']}/cancel"}
@@ -83,7 +93,9 @@ def _blob(settings: Settings, key: str) -> Path:
 
 
 def test_a_recording_alone_is_enough(api: httpx.Client, note: bytes) -> None:
-    shown = api.post("/v1/voice-notes", files={"file": ("a", note)}, data={"language": ""}).json()
+    usual = {"language": "", "task": "", "prompt": "", "word_timestamps": "false"}
+    shown = api.post("/v1/voice-notes", files={"file": ("a", note)}, data=usual).json()
+    assert shown["options"] == {}
     assert (shown["kind"], shown["language"], shown["voice"], shown["priority"], shown["metadata"]) == (
         "voice_note",
         None,
@@ -111,13 +123,26 @@ def test_each_kind_of_text_has_its_stages(api: httpx.Client, sessions: Sessions,
     assert api.get(answer.headers["location"]).json() == shown
 
 
-def test_what_is_just_within_the_limits_is_accepted(api: httpx.Client, api_settings: Settings) -> None:
+def test_a_reply_may_be_given_a_schema(api: httpx.Client) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"guests": {"$ref": "#/$defs/number"}, "$ref": {"const": 1}, "pattern": True},
+        "$defs": {"number": {"type": "integer", "minimum": 1}},
+    }
+    answer = api.post("/v1/texts", json={"text": "A table for four.", "kind": "reply", "reply_schema": schema})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["options"] == {"reply_schema": schema}
+
+
+def test_what_is_just_within_the_limits_is_accepted(api: httpx.Client, note: bytes, api_settings: Settings) -> None:
     limits = api_settings.limits
     metadata = {"": "x" * (limits.metadata_bytes - len(json.dumps({"": ""}, separators=(",", ":"))))}
     text, instructions = "𝄞" * limits.text_chars, "𝄞" * limits.instructions_chars  # twelve bytes each in JSON
     answer = api.post("/v1/texts", json={"text": text, "instructions": instructions, "metadata": metadata})
     assert answer.status_code == 202, answer.text
     assert answer.json()["text"] == text
+    longest = {"prompt": "𝄞" * limits.prompt_chars, "hotwords": "𝄞" * limits.prompt_chars, "instructions": instructions}
+    assert api.post("/v1/voice-notes", files={"file": note}, data=longest).status_code == 202
 
 
 def test_a_recording_of_exactly_the_largest_size_is_accepted(

@@ -70,6 +70,29 @@ def test_send_prints_the_job_and_how_to_follow_it(wire: Wire) -> None:
     assert json.loads(wire.asked[0].body) == {"text": "hello"}
 
 
+def test_send_hands_on_how_a_note_is_to_be_heard(wire: Wire, tmp_path: Path) -> None:
+    note = tmp_path / "note.ogg"
+    note.write_bytes(b"OggS")
+    asked = ("--task", "translate", "--prompt", "Zwieback", "--hotwords", "Brioche", "--words")
+    assert voxqueue("send", str(note), *asked, "--url", wire.url).returncode == 0
+    for field in (b'"task"', b"translate", b'"prompt"', b"Zwieback", b'"hotwords"', b"Brioche", b'"word_timestamps"'):
+        assert field in wire.asked[0].body
+    assert voxqueue("send", "--text", "hello", *asked, "--url", wire.url).returncode == 2, "a text is not heard"
+
+
+def test_voices_are_listed() -> None:
+    voices = [{"name": "anna", "language": "de", "engine": "e", "model": "m"}, {"name": "zoe", "language": None}]
+    answers = iter([{"voices": voices}, {"voices": voices}, {"voices": []}])
+    with serving(lambda asked: Said.json(next(answers))) as wire:
+        plain = voxqueue("voices", "--language", "de", "--url", wire.url)
+        as_json = voxqueue("voices", "--json", "--url", wire.url)
+        none = voxqueue("voices", "--url", wire.url)
+    assert [line.split()[:2] for line in plain.stdout.splitlines()] == [["anna", "de"], ["zoe", "(several)"]]
+    assert [voice["name"] for voice in json.loads(as_json.stdout)] == ["anna", "zoe"]
+    assert (none.returncode, none.stdout) == (0, "")
+    assert "voxqueue ready check" in none.stderr
+
+
 def test_send_with_save_waits_and_stores_the_speech(wire: Wire, tmp_path: Path) -> None:
     note, reply = tmp_path / "note.ogg", tmp_path / "reply.ogg"
     note.write_bytes(b"OggS")
@@ -298,7 +321,7 @@ def test_settings_in_force_are_shown_without_secrets() -> None:
     assert "geheim" not in ran.stdout
     assert "he@im" not in ran.stdout
     assert "VOXQUEUE_DATABASE_URL=postgresql://user:***@host/name" in ran.stdout
-    assert "VOXQUEUE_STT_ENGINES=fake,pocketsphinx   [default: pocketsphinx]" in ran.stdout
+    assert "VOXQUEUE_STT_ENGINES=fake,pocketsphinx   [default: faster_whisper,pocketsphinx]" in ran.stdout
 
 
 def test_a_wrong_setting_is_named() -> None:

@@ -37,13 +37,14 @@ def test_a_note_is_sent_as_a_form_with_only_the_fields_that_were_given(tmp_path:
     note = tmp_path / "grüße.ogg"
     note.write_bytes(b"OggS-bytes")
     with saying(Said.json(job("queued", "stt"), 202)) as (wire, client):
-        sent = client.send_note(note, kind="transcription", metadata={"chat": "7"})
+        sent = client.send_note(note, kind="transcription", word_timestamps=True, metadata={"chat": "7"})
         body = wire.asked[0].body
         assert (wire.asked[0].method, wire.asked[0].path) == ("POST", "/v1/voice-notes")
         assert b"OggS-bytes" in body
         assert 'filename="grüße.ogg"'.encode() in body
         assert b'{"chat": "7"}' in body
         assert b"transcription" in body
+        assert b'name="word_timestamps"\r\n\r\ntrue\r\n' in body
         assert b"instructions" not in body, "a field that was not given would override the API's choice"
         assert (sent.id, sent.state, sent.is_finished) == (JOB_ID, "queued", False)
 
@@ -59,7 +60,9 @@ def test_a_note_may_be_bytes_or_an_open_file(recording: bytes | io.BytesIO) -> N
 def test_a_text_is_sent_as_json_with_only_the_members_that_were_given() -> None:
     with saying(Said.json(job("queued", "tts"), 202)) as (wire, client):
         client.send_text("Hello.", kind="speech", voice="anna")
+        client.send_text("Hello.", kind="reply", reply_schema={"type": "object"})
         assert json.loads(wire.asked[0].body) == {"text": "Hello.", "kind": "speech", "voice": "anna"}
+        assert json.loads(wire.asked[1].body) == {"text": "Hello.", "kind": "reply", "reply_schema": {"type": "object"}}
 
 
 def test_members_that_the_client_does_not_know_are_kept() -> None:
@@ -105,11 +108,12 @@ def test_a_server_that_does_not_wait_is_not_flooded() -> None:
 
 
 def test_each_change_is_told_once() -> None:
-    stages = [("queued", "stt"), ("running", "stt"), ("running", "stt"), ("running", "tts"), ("succeeded", "tts")]
-    told: list[tuple[str, str | None]] = []
-    with saying(*(Said.json(job(*stage)) for stage in stages)) as (_, client):
-        client.wait(JOB_ID, timeout=10, on_change=lambda it: told.append((it.state, it.stage)))
-    assert told == [("queued", "stt"), ("running", "stt"), ("running", "tts"), ("succeeded", "tts")]
+    seen = [("queued", "stt", 0), ("running", "stt", 0), ("running", "stt", 0), ("running", "stt", 20)]
+    seen += [("running", "tts", 66), ("succeeded", "tts", 100)]
+    told: list[tuple[str, str | None, int | None]] = []
+    with saying(*(Said.json(job(state, stage, progress=share)) for state, stage, share in seen)) as (_, client):
+        client.wait(JOB_ID, timeout=10, on_change=lambda it: told.append((it.state, it.stage, it.progress)))
+    assert told == list(dict.fromkeys(seen))
 
 
 def test_waiting_outlives_an_api_that_is_overloaded_or_restarts() -> None:
@@ -212,6 +216,14 @@ def test_not_ready_is_an_answer_and_no_error() -> None:
         assert client.ready().ready
         with pytest.raises(ApiError, match="The database does not answer"):
             client.ready()
+
+
+def test_voices_are_listed_all_or_those_of_a_language() -> None:
+    anna = {"name": "anna", "language": "de", "engine": "pocket_tts", "model": "m"}
+    with saying(Said.json({"voices": [anna]})) as (wire, client):
+        assert [voice.model_dump() for voice in client.voices(language="de")] == [anna]
+        client.voices()
+        assert [(it.path, it.query) for it in wire.asked] == [("/v1/voices", {"language": "de"}), ("/v1/voices", {})]
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

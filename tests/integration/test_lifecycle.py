@@ -1,6 +1,7 @@
 """What the lifecycle allows and refuses, on a real Postgres."""
 
 import threading
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -9,12 +10,14 @@ from sqlalchemy.orm import Session
 
 from voxqueue.database.base import new_id
 from voxqueue.database.session import Sessions
-from voxqueue.jobs import lifecycle, repository
+from voxqueue.jobs import lifecycle, repository, submission
 from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.lifecycle import Move, Moved, Outcome
 from voxqueue.jobs.models import Job
+from voxqueue.jobs.options import Options
 from voxqueue.jobs.states import JobState, RunState
-from voxqueue.stages import Stage
+from voxqueue.jobs.submission import Wishes
+from voxqueue.stages import Stage, Task
 
 pytestmark = pytest.mark.integration
 
@@ -158,6 +161,57 @@ def test_what_an_engine_yields_can_always_be_stored(sessions: Sessions) -> None:
     assert claim(sessions, job_id)
     assert move(sessions, lifecycle.succeed(job_id, 1, done(Stage.LLM, text="a\0b \ud800 \\u0000 😀")))[0]
     assert load(sessions, job_id).runs[0].result == {"text": "ab ? \\u0000 😀"}
+
+
+def test_a_worker_is_told_what_was_asked_of_each_stage(sessions: Sessions) -> None:
+    wished = Options(task=Task.TRANSLATE, prompt="Zwieback", word_timestamps=True)
+    with sessions.begin() as session:
+        job = submission.submit(session, Wishes(kind=Kind.REPLY, text="hi", options=wished))
+    moved = claim(sessions, job.id)
+    assert moved is not None
+    assert moved.claimed is not None
+    assert moved.claimed.options == wished
+    assert job.options == {"task": "translate", "prompt": "Zwieback", "word_timestamps": True}, "and nothing else"
+
+
+def test_options_of_a_newer_version_and_none_of_an_older_one_do_not_keep_a_job_from_running(sessions: Sessions) -> None:
+    older, newer = queue_job(sessions), queue_job(sessions)
+    with sessions.begin() as session:
+        options = {"options": '{"mood": 1, "prompt": "x"}', "id": newer}
+        session.execute(text("UPDATE jobs SET options = CAST(:options AS jsonb) WHERE id = :id"), options)
+    claims = [claim(sessions, job_id) for job_id in (older, newer)]
+    assert [moved and moved.claimed and moved.claimed.options for moved in claims] == [Options(), Options(prompt="x")]
+
+
+def test_what_a_stage_gave_less_is_kept_and_belongs_to_the_try_that_succeeded(sessions: Sessions) -> None:
+    job_id = queue_job(sessions)
+    assert claim(sessions, job_id)
+    less = replace(done(Stage.LLM, text="hi"), degradations=("it was cut \ud800",))
+    assert move(sessions, lifecycle.proceed(job_id, 1, less, Stage.TTS, lease_s=60))[0]
+    again = lifecycle.try_again(job_id, 1, Stage.TTS, "broke", due_in_s=0, counts=True)
+    assert move(sessions, again)[0]
+    assert [run.degradations for run in load(sessions, job_id).runs] == [["it was cut ?"], []]
+
+
+def test_progress_begins_anew_with_each_try_and_stays_where_a_job_failed(sessions: Sessions) -> None:
+    job_id = queue_job(sessions)
+
+    def reach(share: float) -> float:
+        with sessions.begin() as session:
+            repository.tell_progress(session, [(job_id, Stage.LLM, share)])
+        return load(sessions, job_id).runs[0].share
+
+    assert reach(0.5) == 0, "nobody runs it yet"
+    assert claim(sessions, job_id)
+    assert reach(0.5) == 0.5
+    assert reach(0.25) == 0.5, "never backwards"
+    assert move(sessions, lifecycle.put_back(job_id, 1))[0]
+    assert load(sessions, job_id).runs[0].share == 0
+    assert claim(sessions, job_id)
+    assert reach(0.75) == 0.75
+    failed = Outcome(stage=Stage.LLM, state=RunState.FAILED, reason="refused")
+    assert move(sessions, lifecycle.fail(job_id, 2, failed, {"detail": "refused"}))[0]
+    assert load(sessions, job_id).runs[0].share == 0.75
 
 
 def test_a_job_that_kills_its_workers_is_given_up(sessions: Sessions) -> None:

@@ -19,12 +19,12 @@ import numpy.typing as npt
 import psutil
 import pytest
 
-from tests.engines import results
+from tests.engines import answered, results
 from tests.recordings import silence
 from tests.speech import speak
 from voxqueue.errors import EngineFailed, EngineOutOfMemory, EngineRefused, EngineUnusable, VoxqueueError
 from voxqueue.settings import FakeSettings, Settings
-from voxqueue.stages import SAMPLE_RATE, LlmRequest, SttRequest, TtsRequest, TtsResult
+from voxqueue.stages import SAMPLE_RATE, LlmRequest, LlmResult, SttRequest, TtsRequest, TtsResult
 from workers.engines.fakes import STT_ORDERS
 from workers.engines.llm.echo import EchoEngine
 from workers.engines.llm.fake import FakeLlmEngine
@@ -132,6 +132,14 @@ def test_pocketsphinx_refuses_other_languages_alone(sphinx: PocketsphinxEngine) 
     assert not isinstance(english, VoxqueueError)
 
 
+def test_pocketsphinx_says_what_it_ignores(sphinx: PocketsphinxEngine) -> None:
+    (answer,) = answered(sphinx, [SttRequest([spoken(SENTENCES[0])], prompt="x", hotwords="y", word_timestamps=True)])
+    assert not isinstance(answer, VoxqueueError)
+    assert answer.degradations == tuple(
+        f"pocketsphinx ignores {option}" for option in ("prompt", "hotwords", "word_timestamps")
+    )
+
+
 def test_pocketsphinx_leaves_other_threads_their_turn(sphinx: PocketsphinxEngine) -> None:
     """The library keeps Python's lock while it decodes: in this process, heartbeats would stop meanwhile."""
     longest, done = 0.0, threading.Event()
@@ -228,6 +236,13 @@ def test_a_click_is_no_speech() -> None:
 # --- echo -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("engine", [EchoEngine(INSTANT), FakeLlmEngine(INSTANT)])
+def test_what_has_no_model_follows_no_schema(engine: EchoEngine | FakeLlmEngine) -> None:
+    bad, good = results(engine, [LlmRequest("hi", schema={"type": "object"}), LlmRequest("hi")])
+    assert isinstance(bad, EngineRefused)
+    assert isinstance(good, LlmResult), "and the others of the batch are answered"
+
+
 def test_echo_repeats_what_was_said_and_nothing_else() -> None:
     engine = EchoEngine(INSTANT)
     said, nothing = results(engine, [LlmRequest(" a\n note ", instructions="Say moo."), LlmRequest(" ")])
@@ -265,6 +280,13 @@ def test_espeak_speaks_by_language_and_voice(voice: EspeakEngine) -> None:
     for code in ("pt-BR", "pt_br", "zh", "es-MX", "en-NZ"):
         assert say(voice, language=code).seconds > 0.5
     assert say(voice, voice="de+f3").seconds > 0.5
+
+
+def test_espeak_lists_voices_and_variants_that_it_takes(voice: EspeakEngine) -> None:
+    names = {one.name: one.language for one in voice.voices()}
+    assert (names["en-us"], names["pt-br"], names["cmn"], names["yue"]) == ("en", "pt", "zh", "yue")
+    assert {"f3", "alex"} <= set(voice.variants())
+    assert say(voice, voice="en-us+alex").seconds > 0.5, "files are named with capitals, callers need not know"
 
 
 @pytest.mark.parametrize("wanted", ["nobody", "../../etc/passwd", "en-us+nobody", "en-us+../x", "", "mb-en1", "en\0us"])

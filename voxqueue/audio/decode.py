@@ -1,4 +1,4 @@
-"""Makes samples from a recording: mono, 16 kHz, as speech to text wants them.
+"""Makes samples from a recording: mono and, unless asked for otherwise, 16 kHz, as speech to text wants them.
 
 It keeps what can be kept of a damaged recording. It must not know what the samples are for.
 """
@@ -38,7 +38,7 @@ _OFFSET_AND_SCALE = {"u8": (128, 128.0), "s16": (0, 32_768.0), "s32": (0, 2_147_
 class Decoding:
     """A recording as blocks of samples, decoded anew each time it is iterated, so that nothing long is kept.
 
-    Blocks are mono float32 in [-1, 1] at 16 kHz, shape ``[n]``, of about `BLOCK_S`. Channels are averaged. Damaged
+    Blocks are mono float32 in [-1, 1] at `sample_rate`, shape ``[n]``, of about `BLOCK_S`. Channels are averaged. Damaged
     packets are left out, and the rest moves up. Any number of threads may decode at once. `budget_s` is the time that
     decoding may take, not counting what happens between blocks.
 
@@ -55,6 +55,7 @@ class Decoding:
     data: bytes = field(repr=False)
     max_seconds: float
     budget_s: float = 60
+    sample_rate: int = SAMPLE_RATE
 
     def __iter__(self) -> Iterator[Samples]:
         if not self.data:
@@ -65,14 +66,14 @@ class Decoding:
         check_outline(reader, container)  # also keeps FFmpeg from reserving the gigabytes that a broken length asks for
         found = False
         with opened(reader, container) as file:
-            waveform = _Waveform()
+            waveform = _Waveform(self.sample_rate)
             for frame in _frames(reader, file, audio_stream(file, container)):
                 waveform.add(frame)
                 if waveform.seconds > self.max_seconds + SLACK_S:
                     raise AudioTooLong(
                         f"The recording lasts longer than {self.max_seconds:g} s, which is the most we take."
                     )
-                if waveform.gathered >= BLOCK_S * SAMPLE_RATE:
+                if waveform.gathered >= BLOCK_S * self.sample_rate:
                     found = True
                     go_on = reader.pause()
                     yield waveform.take()
@@ -84,9 +85,9 @@ class Decoding:
             raise AudioCorrupt("Nothing in the recording can be decoded. Record it again, or export it anew.")
 
 
-def decode(data: bytes, *, max_seconds: float, budget_s: float = 60) -> Samples:
+def decode(data: bytes, *, max_seconds: float, budget_s: float = 60, sample_rate: int = SAMPLE_RATE) -> Samples:
     """Decode a whole recording, shape ``[n]``; see `Decoding` for what it is and what it raises."""
-    blocks = list(Decoding(data, max_seconds, budget_s))
+    blocks = list(Decoding(data, max_seconds, budget_s, sample_rate))
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
@@ -117,13 +118,14 @@ class _Waveform:
     Codecs give 20 ms at a time. Mixing and resampling a second at once is several times quicker.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sample_rate: int) -> None:
         self.seconds = 0.0
         self.gathered = 0  # samples that can be taken
         self._parts: list[Samples] = []
         self._shape: tuple[str, int, int] | None = None
+        self._sample_rate = sample_rate
         self._fifo = av.AudioFifo()
-        self._resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+        self._resampler = av.AudioResampler("flt", "mono", sample_rate)
 
     def add(self, frame: av.AudioFrame) -> None:
         if not frame.samples or not frame.sample_rate or frame.layout.nb_channels > MAX_CHANNELS:
@@ -162,7 +164,7 @@ class _Waveform:
         if chunk is None:
             return
         mono = _mix(chunk)
-        if chunk.sample_rate == SAMPLE_RATE:
+        if chunk.sample_rate == self._sample_rate:
             self._gather(mono)
             return
         frame = av.AudioFrame.from_ndarray(mono[None], format="flt", layout="mono")
@@ -178,7 +180,7 @@ class _Waveform:
         for part in self._resampler.resample(None):
             self._gather(part.to_ndarray()[0])
         self._fifo = av.AudioFifo()
-        self._resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+        self._resampler = av.AudioResampler("flt", "mono", self._sample_rate)
 
 
 def _mix(frame: av.AudioFrame) -> Samples:

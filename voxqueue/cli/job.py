@@ -81,6 +81,8 @@ def show(job: "Job", audio: str | None) -> None:
     if job.audio is not None:
         length = f" ({job.audio.seconds:.1f} s)" if job.audio.seconds is not None else ""
         _line("audio", f"{audio or 'kept by the API'}{length}")
+    for how in job.degradations:
+        _line("degraded", how)
 
 
 def _line(name: str, value: str) -> None:
@@ -90,7 +92,8 @@ def _line(name: str, value: str) -> None:
 def _how(run: "StageRun") -> str:
     reason = f": {run.reason}" if run.reason else ""
     if run.state != "succeeded":
-        return f"{run.state}{reason}"
+        share = f", {run.progress} % done" if run.state == "running" and run.progress else ""
+        return f"{run.state}{share}{reason}"
     took = f" in {run.run_ms:.0f} ms" if run.run_ms is not None else ""
     engine = f" by {run.engine}" if run.engine else ""
     batch = f", {run.batch_size} in one batch" if run.batch_size and run.batch_size > 1 else ""

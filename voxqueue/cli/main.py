@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from voxqueue.cli import console, demo, flower, job, processes, ready, send, settings, up
+from voxqueue.cli import console, demo, flower, job, models, processes, ready, send, settings, up, voices
 from voxqueue.errors import VoxqueueError
 
 
@@ -36,12 +36,14 @@ app.command()(up.up)
 app.command()(demo.demo)
 app.command()(send.send)
 app.command()(job.job)
+app.command()(voices.voices)
 app.add_typer(ready.app, name="ready")
 app.command()(processes.api)
 app.command()(processes.worker)
 app.command()(processes.courier)
 app.command()(flower.flower)
 app.command()(processes.migrate)
+app.add_typer(models.app, name="models")
 app.command()(settings.settings)
 
 

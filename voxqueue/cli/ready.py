@@ -120,7 +120,10 @@ def watch(client: "Client", timeout: float) -> "ReadyReport | None":
 def _in_words(report: "ReadyReport | None") -> str:
     if report is None:
         return "waiting for the API"
-    stages = ", ".join(f"{stage} {service.status}" for stage, service in report.services.items())
+    stages = ", ".join(
+        f"{stage} {service.status}" + (f" ({service.detail})" if service.detail else "")
+        for stage, service in report.services.items()
+    )
     return plain(f"{report.state}: {stages}")
 
 

@@ -24,6 +24,10 @@ def send(
     instructions: Annotated[str | None, typer.Option(help="How to reply")] = None,
     voice: Annotated[str | None, typer.Option(help="The voice of the spoken reply")] = None,
     audio_format: Annotated[str | None, typer.Option("--format", help="The format of the spoken reply")] = None,
+    task: Annotated[str | None, typer.Option(help="transcribe, or translate into English")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What came before in the note, or names to expect")] = None,
+    hotwords: Annotated[str | None, typer.Option(help="Words to listen for in the note")] = None,
+    words: Annotated[bool, typer.Option("--words", help="Say when each word of the note is spoken")] = False,
     wait: Wait = False,
     timeout: Timeout = None,
     save: Save = None,
@@ -33,6 +37,14 @@ def send(
     """Send a recording, or a text, and print the job."""
     if (note is None) == (text is None):
         raise typer.BadParameter("give either a recording or --text")
+    heard: dict[str, Any] = {
+        "task": task,
+        "prompt": prompt,
+        "hotwords": hotwords,
+        "word_timestamps": words or None,
+    }
+    if text is not None and any(value is not None for value in heard.values()):
+        raise typer.BadParameter("--task, --prompt, --hotwords and --words are for recordings")
     wishes: dict[str, Any] = {
         "kind": kind,
         "language": language,
@@ -41,7 +53,7 @@ def send(
         "audio_format": audio_format,
     }
     with connected(url) as client:
-        job = client.send_text(text, **wishes) if text is not None else client.send_note(note or "", **wishes)
+        job = client.send_text(text, **wishes) if text is not None else client.send_note(note or "", **wishes, **heard)
         conclude(client, job, wait=wait, timeout=timeout, save=save, as_json=as_json)
         if not (wait or save or as_json):
             remark(f"Follow it with: voxqueue job {job.id} --wait{f' --url {url}' if url else ''}")

@@ -19,6 +19,8 @@ from voxqueue.client.answers import (
     Service,
     StageRun,
     Transcript,
+    Voice,
+    Word,
 )
 from voxqueue.client.errors import ApiError, ClientError, JobFailed, ServerUnreachable, WaitTimeout
 from voxqueue.client.http import DEFAULT_URL, Client
@@ -40,5 +42,7 @@ __all__ = [
     "Service",
     "StageRun",
     "Transcript",
+    "Voice",
     "WaitTimeout",
+    "Word",
 ]

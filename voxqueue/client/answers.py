@@ -15,25 +15,42 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class Segment(_Answer):
-    """A stretch of speech: start and end in seconds on the note's own clock."""
+class Word(_Answer):
+    """A word: start and end in seconds on the note's own clock, and how sure the engine is, from 0 to 1."""
 
     start: float
     end: float
     text: str
+    probability: float | None = None
+
+
+class Segment(_Answer):
+    """A stretch of speech: start and end in seconds on the note's own clock. Words only where they were asked for."""
+
+    start: float
+    end: float
+    text: str
+    average_log_probability: float | None = None
+    words: tuple[Word, ...] = ()
 
 
 class Transcript(_Answer):
-    """What was said. Silence gives an empty text."""
+    """What was said. Silence gives an empty text. Log probabilities are natural logarithms."""
 
     text: str
     language: str | None = None
     audio_seconds: float | None = None
     segments: tuple[Segment, ...] = ()
+    language_probability: float | None = None
+    speech_seconds: float | None = None
+    average_log_probability: float | None = None
 
 
 class Reply(_Answer):
+    """What was answered; `data` is what it says, as JSON, where a schema was given."""
+
     text: str
+    data: Any = None
 
 
 class Audio(_Answer):
@@ -65,7 +82,10 @@ class Problem(_Answer):
 
 
 class StageRun(_Answer):
-    """One stage of a job: pending, running, succeeded, failed, skipped or canceled. Times in milliseconds."""
+    """One stage of a job: pending, running, succeeded, failed, skipped or canceled. Times in milliseconds.
+
+    `progress` goes from 0 to 100; `degradations` say what it gave less than was asked for.
+    """
 
     stage: str
     state: str
@@ -78,6 +98,8 @@ class StageRun(_Answer):
     wait_ms: float | None = None
     run_ms: float | None = None
     batch_size: int | None = None
+    progress: int | None = None
+    degradations: tuple[str, ...] = ()
 
 
 class Job(_Answer):
@@ -93,7 +115,9 @@ class Job(_Answer):
     finished_at: datetime | None = None
     note: Note | None = None
     text: str | None = None
+    options: dict[str, Any] = {}
     stages: tuple[StageRun, ...] = ()
+    degradations: tuple[str, ...] = ()
     transcript: Transcript | None = None
     reply: Reply | None = None
     audio: Audio | None = None
@@ -106,8 +130,8 @@ class Job(_Answer):
 
     @property
     def marks(self) -> tuple[object, ...]:
-        """What tells one moment of the job from another: its state and that of each stage."""
-        return self.state, self.stage, tuple((run.stage, run.state) for run in self.stages)
+        """What tells one moment of the job from another: its state and that of each stage, and how far it is."""
+        return self.state, self.stage, self.progress, tuple((run.stage, run.state) for run in self.stages)
 
     def raise_for_state(self) -> Self:
         """Return the job itself unless it failed or was canceled; then `JobFailed`."""
@@ -121,11 +145,12 @@ class Job(_Answer):
 
 
 class Service(_Answer):
-    """A stage as the whole fleet has it: waiting, loading, warming, ready or failed."""
+    """A stage as the whole fleet has it: waiting, loading, warming, ready or failed. `detail`: what it is at."""
 
     ready: bool
     status: str
     critical: bool = True
+    detail: str | None = None
     engine: str | None = None
     model: str | None = None
     device: str | None = None
@@ -148,6 +173,21 @@ class ReadyReport(_Answer):
     queues: dict[str, Any] | None = None
     startup_time_ms: float | None = None
     errors: tuple[str, ...] = ()
+
+
+class Voice(_Answer):
+    """A voice that can be asked for by its name. No language means that it speaks several."""
+
+    name: str
+    language: str | None = None
+    engine: str | None = None
+    model: str | None = None
+
+
+class VoiceList(_Answer):
+    """The voices that the fleet has now."""
+
+    voices: tuple[Voice, ...]
 
 
 class Page(_Answer):

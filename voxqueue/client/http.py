@@ -11,14 +11,14 @@ from typing import Any, BinaryIO, Literal, Self, TypeVar
 
 import httpx
 
-from voxqueue.client.answers import Job, Page, ReadyReport
+from voxqueue.client.answers import Job, Page, ReadyReport, Voice, VoiceList
 from voxqueue.client.errors import ApiError, ClientError, ServerUnreachable, WaitTimeout
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 Recording = str | os.PathLike[str] | bytes | BinaryIO
 OnChange = Callable[[Job], None]
-AnswerT = TypeVar("AnswerT", Job, Page, ReadyReport)
+AnswerT = TypeVar("AnswerT", Job, Page, ReadyReport, VoiceList)
 
 _SLICE_S = 20  # how long one request waits on the server; `Prefer: wait` counts whole seconds
 _PAUSE_S = 0.25  # between two looks at a job, where the server does not wait or every stage is to be seen
@@ -76,6 +76,10 @@ class Client:
         instructions: str | None = None,
         voice: str | None = None,
         audio_format: str | None = None,
+        task: str | None = None,
+        prompt: str | None = None,
+        hotwords: str | None = None,
+        word_timestamps: bool | None = None,
         metadata: Mapping[str, Any] | None = None,
         priority: str | None = None,
     ) -> Job:
@@ -84,6 +88,10 @@ class Client:
         Args:
             recording: A path, an open binary file or bytes.
             file_name: What the recording is called in answers; else the path's or file's own name.
+            task: ``transcribe``, or ``translate`` into English.
+            prompt: What came before, or names to expect, in the spelling to be used.
+            hotwords: Words to listen for.
+            word_timestamps: Whether to say when each word is spoken.
         """
         fields = {
             "kind": kind,
@@ -91,6 +99,10 @@ class Client:
             "instructions": instructions,
             "voice": voice,
             "audio_format": audio_format,
+            "task": task,
+            "prompt": prompt,
+            "hotwords": hotwords,
+            "word_timestamps": word_timestamps,
             "metadata": None if metadata is None else json.dumps(dict(metadata)),
             "priority": priority,
         }
@@ -111,10 +123,14 @@ class Client:
         instructions: str | None = None,
         voice: str | None = None,
         audio_format: str | None = None,
+        reply_schema: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
         priority: str | None = None,
     ) -> Job:
-        """Send a text to be answered or spoken. Returns the job, queued. `None` leaves the choice to the API."""
+        """Send a text to be answered or spoken. Returns the job, queued. `None` leaves the choice to the API.
+
+        A job of the kind ``reply`` may be given the JSON schema that its reply is to follow.
+        """
         members = {
             "text": text,
             "kind": kind,
@@ -122,6 +138,7 @@ class Client:
             "instructions": instructions,
             "voice": voice,
             "audio_format": audio_format,
+            "reply_schema": None if reply_schema is None else dict(reply_schema),
             "metadata": None if metadata is None else dict(metadata),
             "priority": priority,
         }
@@ -151,7 +168,8 @@ class Client:
         Args:
             job: The job or its id.
             timeout: Seconds; None waits as long as the job takes.
-            on_change: Called with the job as first seen, and once after each change of its state or of a stage's.
+            on_change: Called with the job as first seen, and once after each change of its progress, its state or a
+                stage's.
 
         Raises:
             WaitTimeout: The job was not finished in time. It goes on.
@@ -218,6 +236,10 @@ class Client:
         if answer.headers.get("content-type", "").startswith("application/problem+json"):
             raise self._refusal(answer)
         return self._read(ReadyReport, answer)
+
+    def voices(self, *, language: str | None = None) -> tuple[Voice, ...]:
+        """The voices that workers have warm now, by name; those that speak a language, such as ``de``, or all."""
+        return self._read(VoiceList, self._ask("GET", "/v1/voices", params=_given({"language": language}))).voices
 
     # --- the wire -----------------------------------------------------------------------------------------------------
 

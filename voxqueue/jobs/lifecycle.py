@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from voxqueue.jobs.kinds import Kind, Priority
+from voxqueue.jobs.options import Options
 from voxqueue.jobs.states import TRANSITIONS, JobState, RunState
 from voxqueue.stages import Stage
 
@@ -74,11 +75,13 @@ class ClaimedJob:
     kind: Kind
     stage: Stage
     note_key: str | None
+    note_seconds: float | None
     text: str | None
     language: str | None
     instructions: str | None
     voice: str | None
     audio_format: str
+    options: Options
     results: dict[Stage, dict[str, Any]]
     failures: int
     lost_leases: int
@@ -206,12 +209,12 @@ WITH moves AS MATERIALIZED (
     RETURNING jobs.*, m.claims, m.outcomes
 ), outcomes AS (
     SELECT moved.id AS job_id, coalesce(o.stage, moved.stage) AS stage, o.state, o.engine, o.model, o.result, o.reason,
-        o.run_ms, o.started_ms_ago, o.batch_size, o.failed_try
+        o.run_ms, o.started_ms_ago, o.batch_size, o.degradations, o.failed_try
     FROM moved CROSS JOIN LATERAL jsonb_to_recordset(moved.outcomes) AS o(
         stage text, state text, engine text, model text, result jsonb, reason text, run_ms float8,
-        started_ms_ago float8, batch_size int, failed_try boolean)
+        started_ms_ago float8, batch_size int, degradations jsonb, failed_try boolean)
     UNION ALL  -- which stage a claim is for is known only now
-    SELECT id, stage, 'running', NULL, NULL, NULL, NULL, NULL, NULL, NULL, false FROM moved WHERE claims
+    SELECT id, stage, 'running', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false FROM moved WHERE claims
 ), ended AS (
     UPDATE stage_runs SET
         state = o.state,
@@ -222,6 +225,8 @@ WITH moves AS MATERIALIZED (
         result = o.result,
         run_ms = o.run_ms,
         batch_size = o.batch_size,
+        degradations = coalesce(o.degradations, '[]'),
+        progress = CASE WHEN o.state IN ('pending', 'running') THEN 0 ELSE stage_runs.progress END,
         ready_at = CASE WHEN o.state IN ('pending', 'running') THEN coalesce(stage_runs.ready_at, now())
                    ELSE stage_runs.ready_at END,
         started_at = CASE WHEN o.started_ms_ago IS NOT NULL THEN now() - make_interval(secs => o.started_ms_ago / 1000)
@@ -240,8 +245,8 @@ WITH moves AS MATERIALIZED (
         AND NOT EXISTS (SELECT FROM outcomes o WHERE o.job_id = moved.id AND o.stage = stage_runs.stage)
 )
 SELECT moved.id, moved.attempt, moved.state, moved.stage, moved.priority, moved.due_at <= now(), moved.claims,
-    moved.kind, notes.key, moved.text, moved.language, moved.instructions, moved.voice, moved.audio_format,
-    moved.lost_leases,
+    moved.kind, notes.key, notes.seconds, moved.text, moved.language, moved.instructions, moved.voice,
+    moved.audio_format, moved.options, moved.lost_leases,
     CASE WHEN moved.claims THEN (
         SELECT jsonb_object_agg(stage, result) FROM stage_runs WHERE job_id = moved.id AND state = 'succeeded') END,
     CASE WHEN moved.claims THEN (
@@ -282,18 +287,20 @@ def _moved(row: Any) -> Moved:
     job_id, attempt, state, stage, priority, is_due, claims, kind, *wishes, lost_leases, results, failures = row
     claimed = None
     if claims:
-        key, words, language, instructions, voice, audio_format = wishes
+        key, seconds, words, language, instructions, voice, audio_format, options = wishes
         claimed = ClaimedJob(
             id=job_id,
             attempt=attempt,
             kind=Kind(kind),
             stage=Stage(stage),
             note_key=key,
+            note_seconds=seconds,
             text=words,
             language=language,
             instructions=instructions,
             voice=voice,
             audio_format=audio_format,
+            options=Options.from_json(options),
             results={Stage(name): result for name, result in (results or {}).items()},
             failures=failures,
             lost_leases=lost_leases,

@@ -5,7 +5,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy import REAL, BigInteger, CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from voxqueue.database.base import Base, new_id
@@ -71,6 +72,7 @@ class Job(Base):
     instructions: Mapped[str | None]
     voice: Mapped[str | None]
     audio_format: Mapped[str]
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # as `Options` has them
     client_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
     error: Mapped[dict[str, Any] | None]
 
@@ -94,7 +96,11 @@ class Job(Base):
 
 
 class StageRun(Base):
-    """One stage of one job: how it went, and its result once committed (the checkpoint)."""
+    """One stage of one job: how it went, and its result once committed (the checkpoint).
+
+    `degradations` are sentences on what the caller gets less than was asked for. `progress` is how much of a run that
+    is under way is done; `share` is the same of any run.
+    """
 
     __tablename__ = "stage_runs"
     __table_args__ = (
@@ -115,9 +121,16 @@ class StageRun(Base):
     finished_at: Mapped[datetime | None]
     run_ms: Mapped[float | None]
     batch_size: Mapped[int | None]
+    progress: Mapped[float] = mapped_column(REAL, default=0.0, server_default="0")
+    degradations: Mapped[list[str]] = mapped_column(JSONB(none_as_null=True), default=list, server_default="[]")
     result: Mapped[dict[str, Any] | None]
 
     job: Mapped[Job] = relationship(back_populates="runs")
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, from 0 to 1, which stands for committed."""
+        return 1.0 if self.state in (RunState.SUCCEEDED, RunState.SKIPPED) else min(self.progress, 0.99)
 
     @property
     def wait_ms(self) -> float | None:

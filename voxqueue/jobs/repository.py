@@ -71,6 +71,8 @@ def add(session: Session, job: Job) -> None:
             position=position,
             state=RunState.PENDING,
             failures=0,
+            progress=0.0,
+            degradations=[],
             ready_at=None if position else job.created_at,
         )
         for position, stage in enumerate(job.kind.stages)
@@ -171,6 +173,23 @@ def renew(session: Session, held: Collection[Claim], lease_s: float) -> set[Clai
     ids, attempts = [job_id for job_id, _ in held], [attempt for _, attempt in held]
     rows = session.execute(_RENEW, {"ids": ids, "attempts": attempts, "lease_s": lease_s})
     return {(row.id, row.attempt) for row in rows}
+
+
+_TELL_PROGRESS = text("""
+    UPDATE stage_runs SET progress = greatest(stage_runs.progress, made.share)
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:stages AS text[]), CAST(:shares AS real[])) AS made(id, stage, share)
+    WHERE stage_runs.job_id = made.id AND stage_runs.stage = made.stage AND stage_runs.state = 'running'
+""")
+
+
+def tell_progress(session: Session, made: Sequence[tuple[UUID, Stage, float]]) -> None:
+    """Write down how much of these jobs' stages is done, from 0 to 1; it never goes back.
+
+    The caller has renewed the jobs' leases in the same transaction: that is what says whose word counts.
+    """
+    ids, stages, shares = zip(*made, strict=True)
+    names = [stage.value for stage in stages]
+    session.execute(_TELL_PROGRESS, {"ids": list(ids), "stages": names, "shares": list(shares)})
 
 
 def lost_leases(session: Session, lease_s: float, limit: int) -> list[LostLease]:

@@ -2,10 +2,12 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 from sqlalchemy.orm import Session
 
 from voxqueue.audio import AudioFormat
@@ -13,11 +15,13 @@ from voxqueue.errors import InvalidRequest
 from voxqueue.jobs import repository
 from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.models import Job, Note
+from voxqueue.jobs.options import Options
 from voxqueue.jobs.repository import Hint
 from voxqueue.settings import LimitsSettings
+from voxqueue.stages import Stage
 
 VOICE_CHARS = 200
-METADATA_DEPTH = 32
+JSON_DEPTH = 32
 
 Fault = tuple[str, str]
 """A field, and what is wrong with it."""
@@ -33,17 +37,28 @@ class Wishes:
     instructions: str | None = None
     voice: str | None = None
     audio_format: AudioFormat = AudioFormat.OGG
+    options: Options = field(default_factory=Options)
     metadata: dict[str, Any] = field(default_factory=dict)
     priority: Priority = Priority.NORMAL
 
 
-def check(wishes: Wishes, limits: LimitsSettings) -> None:
-    """Raise `InvalidRequest`, naming every field, if something is too long or cannot be stored."""
+def check(wishes: Wishes, limits: LimitsSettings, knows_voice: Callable[[str], bool]) -> None:
+    """Raise `InvalidRequest`, naming every field, if something is too long, cannot be stored or cannot be done.
+
+    Args:
+        wishes: What is asked for.
+        limits: How long it may be.
+        knows_voice: Whether some worker may have the voice of this name; asked only where one is to speak.
+    """
+    options = wishes.options
     faults = [
         *_text_faults("text", wishes.text, limits.text_chars),
         *_text_faults("instructions", wishes.instructions, limits.instructions_chars),
-        *_text_faults("voice", wishes.voice, VOICE_CHARS),
-        *_metadata_faults(wishes.metadata, limits.metadata_bytes),
+        *_text_faults("prompt", options.prompt, limits.prompt_chars),
+        *_text_faults("hotwords", options.hotwords, limits.prompt_chars),
+        *(_text_faults("voice", wishes.voice, VOICE_CHARS) or _voice_faults(wishes, knows_voice)),
+        *_json_faults("metadata", wishes.metadata, limits.metadata_bytes),
+        *_schema_faults(wishes, limits.schema_bytes),
     ]
     if wishes.text is not None and not wishes.text.strip():
         faults.append(("text", "is empty"))
@@ -61,6 +76,7 @@ def submit(session: Session, wishes: Wishes, note: Note | None = None) -> Job:
         instructions=wishes.instructions,
         voice=wishes.voice,
         audio_format=wishes.audio_format.value,
+        options=wishes.options.as_json(),
         client_metadata=wishes.metadata,
         priority=wishes.priority,
     )
@@ -73,30 +89,63 @@ def hint(job: Job) -> Hint:
     return Hint(job.id, job.stage, job.attempt, job.priority)
 
 
-def _text_faults(name: str, value: str | None, longest: int) -> Iterator[Fault]:
+def _text_faults(name: str, value: str | None, longest: int) -> list[Fault]:
     if value is None:
-        return
+        return []
+    faults = []
     if len(value) > longest:
-        yield name, f"has {len(value):,} characters, more than the {longest:,} allowed"
+        faults.append((name, f"has {len(value):,} characters, more than the {longest:,} allowed"))
     if (trouble := _unstorable(value)) is not None:
-        yield name, trouble
+        faults.append((name, trouble))
+    return faults
 
 
-def _metadata_faults(metadata: dict[str, Any], most_bytes: int) -> Iterator[Fault]:
-    layer: Iterable[Any] = [metadata]
-    for _ in range(METADATA_DEPTH):
+def _voice_faults(wishes: Wishes, knows_voice: Callable[[str], bool]) -> list[Fault]:
+    if wishes.voice is None or Stage.TTS not in wishes.kind.stages or knows_voice(wishes.voice):
+        return []
+    return [("voice", f"{wishes.voice[:50]!r} is none that a worker has now; GET /v1/voices lists those there are")]
+
+
+def _json_faults(name: str, value: dict[str, Any], most_bytes: int) -> list[Fault]:
+    layer: Iterable[Any] = [value]
+    for _ in range(JSON_DEPTH):
         layer = list(_contents(layer))
         if (trouble := next(filter(None, map(_unstorable, layer)), None)) is not None:
-            yield "metadata", trouble
-            return
+            return [(name, trouble)]
         if not layer:
             break
     else:
-        yield "metadata", f"is nested more than {METADATA_DEPTH} levels deep"
-        return
-    size = len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode())
-    if size > most_bytes:
-        yield "metadata", f"has {size:,} bytes as JSON, more than the {most_bytes:,} allowed"
+        return [(name, f"is nested more than {JSON_DEPTH} levels deep")]
+    size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    return [(name, f"has {size:,} bytes as JSON, more than the {most_bytes:,} allowed")] if size > most_bytes else []
+
+
+def _schema_faults(wishes: Wishes, most_bytes: int) -> list[Fault]:
+    schema = wishes.options.reply_schema
+    if schema is None:
+        return []
+    if wishes.kind is not Kind.REPLY:
+        return [("reply_schema", f"is for the kind {Kind.REPLY} alone: such a reply is not meant to be spoken")]
+    if faults := _json_faults("reply_schema", schema, most_bytes):
+        return faults
+    if (wrong := next(_risks(schema), None)) is not None:
+        return [("reply_schema", wrong)]
+    error = best_match(Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema))
+    return [] if error is None else [("reply_schema", f"is no JSON schema: {error.json_path}: {error.message}"[:300])]
+
+
+def _risks(schema: Any) -> Iterator[str]:
+    """What a stranger could do harm with: whoever applies the schema fetches what it refers to, and a regular
+    expression can be made to run for years."""
+    if isinstance(schema, dict):
+        for name in ("$ref", "$dynamicRef"):
+            if isinstance(target := schema.get(name), str) and not target.startswith("#"):
+                yield f"refers to {target[:50]!r}; a reference must begin with #"
+        if isinstance(schema.get("pattern"), str) or "patternProperties" in schema:
+            yield "has a pattern, which we do not take: describe it in words instead"
+    for inner in _contents([schema]):
+        if isinstance(inner, dict | list):
+            yield from _risks(inner)
 
 
 def _contents(layer: Iterable[Any]) -> Iterator[Any]:

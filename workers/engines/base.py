@@ -8,7 +8,7 @@ into memory. It knows stages and plain values, nothing of jobs, queues or storag
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Protocol, TypeVar
 
@@ -82,6 +82,7 @@ class Engine(ABC, Generic[RequestT, ResultT, PieceT, OutputT]):
         max_batch: Most pieces it can take in one call; None leaves that to the settings.
         parallel: How many threads may call it at once. More than one only where something else does the batching.
         ceiling: Most cost of a batch that its memory holds, as found out by running out of it.
+        on_progress: What `load` tells of its longer steps: what is being done, and which share of it, from 0 to 1.
     """
 
     stage: ClassVar[Stage]
@@ -96,6 +97,12 @@ class Engine(ABC, Generic[RequestT, ResultT, PieceT, OutputT]):
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.on_progress: Callable[[str, float], None] = lambda what, share: None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot work right now, although it was warm; None while it can. Any thread may ask."""
+        return None
 
     @abstractmethod
     def load(self) -> None:
@@ -207,7 +214,11 @@ class TtsEngine(Engine[TtsRequest, TtsResult, PieceT, OutputT]):
     stage = Stage.TTS
 
     def voices(self) -> Sequence[Voice]:
-        """The voices it has, once loaded; none where it has but one."""
+        """The voices it has, once loaded. Only these are let through to it; without any, every name is."""
+        return ()
+
+    def variants(self) -> Sequence[str]:
+        """What may follow the name of a voice after a plus sign, once loaded."""
         return ()
 
     def warmup_request(self, longest: bool) -> TtsRequest:

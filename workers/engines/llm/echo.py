@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from voxqueue.errors import EngineRefused, VoxqueueError
 from voxqueue.stages import LlmRequest, LlmResult
 from workers.engines.base import WholeLlmEngine
 
@@ -15,10 +16,12 @@ class EchoEngine(WholeLlmEngine):
     def load(self) -> None:
         self.model = "template"
 
-    def run(self, batch: Sequence[LlmRequest]) -> Sequence[LlmResult]:
-        return [LlmResult(text=_reply(request.text)) for request in batch]
+    def run(self, batch: Sequence[LlmRequest]) -> Sequence[LlmResult | VoxqueueError]:
+        return [_reply(request) for request in batch]
 
 
-def _reply(text: str) -> str:
-    said = " ".join(text.split())
-    return f"You said: {said}" if said else "I did not hear any words."
+def _reply(request: LlmRequest) -> LlmResult | VoxqueueError:
+    if request.schema is not None:
+        return EngineRefused("echo has no language model and cannot follow a schema. Set VOXQUEUE_LLM_ENGINES.")
+    said = " ".join(request.text.split())
+    return LlmResult(text=f"You said: {said}" if said else "I did not hear any words.")

@@ -6,7 +6,7 @@ into the reply, so that a whole job can be made to fail at its end.
 
 from collections.abc import Sequence
 
-from voxqueue.errors import VoxqueueError
+from voxqueue.errors import EngineRefused, VoxqueueError
 from voxqueue.settings import Settings
 from voxqueue.stages import LlmRequest, LlmResult, Stage
 from workers.engines.base import WholeLlmEngine
@@ -32,7 +32,9 @@ class FakeLlmEngine(WholeLlmEngine):
         return [fate or _reply(request) for request, fate in zip(batch, fates, strict=True)]
 
 
-def _reply(request: LlmRequest) -> LlmResult:
+def _reply(request: LlmRequest) -> LlmResult | VoxqueueError:
+    if request.schema is not None:
+        return EngineRefused("A fake cannot follow a schema.")
     read = f"{request.text} {request.instructions or ''}"
     handed_on = [marker[0] for marker in MARKER.finditer(read) if marker[3] == Stage.TTS]
     return LlmResult(text=" ".join([f"Fake reply {digest(request.text, request.instructions)}.", *handed_on]))

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
+from voxqueue.languages import find_language
 from voxqueue.stages import TtsRequest, TtsResult
-from workers.engines.base import WholeTtsEngine
+from workers.engines.base import Voice, WholeTtsEngine
 
 DEFAULT_VOICE = "en-us"
 WORDS_PER_MINUTE = 160
@@ -49,7 +50,7 @@ class Espeak:
     Attributes:
         sample_rate: Samples per second of what it speaks.
         voices: Language code -> the voice that speaks it best.
-        variants: What may follow a voice after ``+``, such as ``f3``.
+        variants: What may follow a voice after ``+``, such as ``f3``, in lower case -> as the library calls it.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class Espeak:
         self._callback = _HEARD(self._hear)  # the library keeps its address: it must live as long as we do
         self._library.espeak_SetSynthCallback(self._callback)
         self.voices = self._list_voices()
-        self.variants = frozenset(file.name for file in (data / "voices" / "!v").iterdir())
+        self.variants = {file.name.lower(): file.name for file in sorted((data / "voices" / "!v").iterdir())}
 
     def speak(
         self, text: str, voice: str, words_per_minute: int, most_seconds: float
@@ -84,10 +85,11 @@ class Espeak:
             EngineFailed: The library reported an error.
         """
         code, plus, variant = voice.partition("+")
+        name = self.voices[code] + (f"+{self.variants[variant]}" if plus else "")
         written = text.replace("\0", " ").encode("utf-8", "replace") + b"\0"
         with self._lock:
             self._heard, self._room = [], round(most_seconds * self.sample_rate)
-            if self._library.espeak_SetVoiceByName(f"{self.voices[code]}{plus}{variant}".encode()) != 0:
+            if self._library.espeak_SetVoiceByName(name.encode()) != 0:
                 raise EngineFailed(f"espeak-ng could not load its voice {voice!r}.")
             self._library.espeak_SetParameter(_RATE, words_per_minute, 0)
             self._library.espeak_SetParameter(_VOLUME, 100, 0)
@@ -170,6 +172,13 @@ class EspeakEngine(WholeTtsEngine):
     def load(self) -> None:
         self._espeak = espeak()
         self.model = "espeak-ng"
+
+    def voices(self) -> Sequence[Voice]:
+        known = self._espeak.voices if self._espeak else ()
+        return [Voice(code, find_language(code) or code.partition("-")[0]) for code in known]
+
+    def variants(self) -> Sequence[str]:
+        return list(self._espeak.variants) if self._espeak else []
 
     def run(self, batch: Sequence[TtsRequest]) -> Sequence[TtsResult | VoxqueueError]:
         if self._espeak is None:
