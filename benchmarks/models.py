@@ -118,3 +118,76 @@ def _whisper(tokenizer: Any) -> Any:
             vote[said, position] = 4.0
         vote[end, len(says) :] = 4.0
     return model
+
+
+def make_pocket(folder: Path) -> tuple[Path, Path]:
+    """A PocketTTS of real dimensions with random weights and one voice, and its codec; their folders.
+
+    It never comes to an end by itself: how long the speech of a text is follows from the number of its words.
+    """
+    import torch
+    from safetensors.torch import save_file
+    from transformers import (
+        GenerationConfig,
+        PocketTTSAudioTokenizerConfig,
+        PocketTTSAudioTokenizerModel,
+        PocketTTSConfig,
+        PocketTTSFeatureExtractor,
+        PocketTTSForConditionalGeneration,
+        PocketTTSProcessor,
+    )
+
+    torch.manual_seed(0)
+    tokenizer = _pocket_tokenizer()
+    identity = tokenizer.convert_tokens_to_ids
+    marks = {f"{name}_id": identity(mark) for name, mark in _POCKET_MARKS.items()}
+    model: Any = PocketTTSForConditionalGeneration(PocketTTSConfig(pad_token_id=identity("<pad>"), **marks))
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=False, eos_threshold=1e9, return_dict_in_generate=True, pad_token_id=identity("<pad>")
+    )
+    codec: Any = PocketTTSAudioTokenizerModel(PocketTTSAudioTokenizerConfig())
+    with torch.no_grad():
+        codec.decoder.decoder_seanet.layers[-1].conv.weight *= 0.02  # else most samples would be clipped
+    codec.save_pretrained(folder / "codec")
+    model.save_pretrained(folder / "model")
+    processor = PocketTTSProcessor(
+        PocketTTSFeatureExtractor(),  # type: ignore[no-untyped-call]
+        tokenizer,
+        audio_tokenizer=codec,
+        chat_template=_POCKET_TEMPLATE,
+    )
+    processor.save_pretrained(folder / "model")
+    (folder / "model" / "voices").mkdir()
+    save_file({"latents": torch.randn(40, model.config.latent_dim)}, folder / "model" / "voices" / "any.safetensors")
+    return folder / "model", folder / "codec"
+
+
+_POCKET_MARKS = {
+    "audio_prompt_token": "<|voice|>",
+    "audio_latent_token": "<|latent|>",
+    "audio_prompt_bos_token": "<|voice begins|>",
+    "audio_bos_token": "<|speech begins|>",
+}
+_POCKET_TEMPLATE = (
+    "{% for message in messages %}{% for item in message.content %}{% if item.type == 'text' %}{{ item.text }}"
+    "{% endif %}{% endfor %}{% endfor %}<|speech begins|>"
+)
+
+
+def _pocket_tokenizer() -> Any:
+    """One token per word, as real ones have about; which word it is does not matter here."""
+    from tokenizers import AddedToken, Tokenizer, pre_tokenizers
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(WordLevel({"<any>": 0}, unk_token="<any>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    marks = ["<pad>", *_POCKET_MARKS.values()]
+    tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        unk_token="<any>",
+        pad_token="<pad>",
+        padding_side="left",
+        extra_special_tokens=_POCKET_MARKS,
+    )

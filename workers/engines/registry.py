@@ -11,14 +11,22 @@ from workers.engines.base import Engine
 # Modules are named, not imported: an engine whose runtime is not installed must not keep the others from loading.
 ENGINES: dict[Stage, dict[str, str]] = {
     Stage.STT: {
+        "faster_whisper": "workers.engines.stt.faster_whisper:FasterWhisperEngine",
+        "parakeet": "workers.engines.stt.parakeet:ParakeetEngine",
         "pocketsphinx": "workers.engines.stt.pocketsphinx:PocketsphinxEngine",
         "fake": "workers.engines.stt.fake:FakeSttEngine",
     },
     Stage.LLM: {
+        "ollama": "workers.engines.llm.ollama:OllamaEngine",
+        "openai": "workers.engines.llm.openai:OpenaiEngine",
+        "transformers": "workers.engines.llm.transformers:TransformersEngine",
         "echo": "workers.engines.llm.echo:EchoEngine",
         "fake": "workers.engines.llm.fake:FakeLlmEngine",
     },
     Stage.TTS: {
+        "pocket_tts": "workers.engines.tts.pocket_tts:PocketTtsEngine",
+        "vibevoice": "workers.engines.tts.vibevoice:VibevoiceEngine",
+        "vits": "workers.engines.tts.vits:VitsEngine",
         "espeak": "workers.engines.tts.espeak:EspeakEngine",
         "fake": "workers.engines.tts.fake:FakeTtsEngine",
     },

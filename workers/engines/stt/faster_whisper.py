@@ -125,7 +125,7 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
         prompt = self._prompt(request)
         for window in windows:
             yield Piece(
-                features=self._features(window),
+                features=self.features(window),
                 clock=window.clock,
                 language=language,
                 task=request.task,
@@ -133,7 +133,8 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
                 words=request.word_timestamps,
             )
 
-    def _features(self, window: Window) -> Array:
+    def features(self, window: Window) -> Array:
+        """The log-mel spectrum of a window, ``[n_mels, frames]`` with a frame for each 10 ms."""
         features: Array = self._loaded.whisper.feature_extractor(window.samples)[..., :-1][..., :FRAMES].astype(
             np.float32
         )

@@ -21,8 +21,9 @@ from workers.engines.stt.windows import LONGEST_S, Windows
 
 # No file of a model says what it speaks. All of NVIDIA's that transformers can load are English but this one.
 _MULTILINGUAL = "parakeet-tdt-0.6b-v3"
-_ITS_LANGUAGES = tuple(
-    "bg cs da de el en es et fi fr hr hu it lt lv mt nl pl pt ro ru sk sl sv uk".split()  # as its model card has them
+_ITS_LANGUAGES = (  # as its model card has them
+    *("bg", "cs", "da", "de", "el", "en", "es", "et", "fi", "fr", "hr", "hu", "it"),
+    *("lt", "lv", "mt", "nl", "pl", "pt", "ro", "ru", "sk", "sl", "sv", "uk"),
 )
 
 
