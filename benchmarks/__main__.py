@@ -4,7 +4,16 @@ import argparse
 import json
 import sys
 
-from benchmarks import across_notes, batching, idle_latency, memory, padding, preparation
+from benchmarks import (
+    across_notes,
+    batching,
+    idle_latency,
+    memory,
+    orchestration,
+    padding,
+    preparation,
+    speech,
+)
 from benchmarks.report import keep
 
 BENCHMARKS = {
@@ -14,11 +23,13 @@ BENCHMARKS = {
     "across_notes": across_notes,
     "padding": padding,
     "preparation": preparation,
+    "speech": speech,
+    "orchestration": orchestration,
 }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks with fake engines.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks without downloads.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all of them by default")
     names = parser.parse_args().names or list(BENCHMARKS)
     if unknown := set(names) - set(BENCHMARKS):
