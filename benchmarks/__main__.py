@@ -7,6 +7,7 @@ import sys
 from benchmarks import (
     across_notes,
     batching,
+    engine_memory,
     idle_latency,
     memory,
     orchestration,
@@ -24,6 +25,7 @@ BENCHMARKS = {
     "padding": padding,
     "preparation": preparation,
     "speech": speech,
+    "engine_memory": engine_memory,
     "orchestration": orchestration,
 }
 

@@ -121,9 +121,9 @@ class StageSettings(BaseModel):
     """One stage: which engines, in which batches."""
 
     engines: Names = Field((), description="Engines in order of preference; the first that warms is used")
-    max_batch: int = Field(16, ge=1, description="Most requests in one model call")
+    max_batch: int = Field(16, ge=1, description="Most pieces in one model call: windows of notes, sentences, texts")
     max_cost: float = Field(480, gt=0, description="Most seconds of audio, or characters of text, in one model call")
-    deadline_s: float = Field(300, gt=0, description="Longest a request may wait for and spend in the engine")
+    deadline_s: float = Field(300, gt=0, description="Longest a piece may wait for and spend in the engine")
 
 
 class SttSettings(StageSettings):
@@ -183,7 +183,9 @@ class WhisperSettings(BaseModel):
     short_windows: bool = Field(
         False, description="Encode no more silence than needed: faster, but models are trained on 30 s"
     )
-    threads: int = Field(0, ge=0, description="Threads of the model on a CPU; 0 means one for each core")
+    threads: int = Field(
+        0, ge=0, description="Threads of one call on a CPU: few for many notes, many for one; 0 is few, by the cores"
+    )
 
 
 class ParakeetSettings(BaseModel):

@@ -38,9 +38,9 @@ _OFFSET_AND_SCALE = {"u8": (128, 128.0), "s16": (0, 32_768.0), "s32": (0, 2_147_
 class Decoding:
     """A recording as blocks of samples, decoded anew each time it is iterated, so that nothing long is kept.
 
-    Blocks are mono float32 in [-1, 1] at `sample_rate`, shape ``[n]``, of about `BLOCK_S`. Channels are averaged. Damaged
-    packets are left out, and the rest moves up. Any number of threads may decode at once. `budget_s` is the time that
-    decoding may take, not counting what happens between blocks.
+    Blocks are mono float32 in [-1, 1] at `sample_rate`, shape ``[n]``, of about `BLOCK_S`. Channels are averaged.
+    Damaged packets are left out, and the rest moves up. Any number of threads may decode at once. `budget_s` is the
+    time that decoding may take, not counting what happens between blocks.
 
     Iterating raises:
         EmptyAudio: There are no bytes.

@@ -260,8 +260,8 @@ def _words(clock: Clock, aligned: Sequence[dict[str, Any]]) -> list[Word]:
     words = []
     for word in aligned:
         text = word["word"].strip()
-        start = clock.note_time(float(word["start"]))
-        end = max(clock.note_time(float(word["end"]), is_end=True), start + whisper_text.TIMESTAMP_S)
+        start, end = clock.note_times(float(word["start"]), float(word["end"]))
+        end = max(end, start + whisper_text.TIMESTAMP_S)
         if text:
             words.append(Word(round(start, 2), round(end, 2), text, round(float(word["probability"]), 4)))
     return whisper_text.join_punctuation(words)

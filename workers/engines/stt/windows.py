@@ -52,6 +52,21 @@ class Clock:
             left -= length
         return self.end
 
+    def note_times(self, start: float, end: float) -> tuple[float, float]:
+        """Where in the note something short lies that the window has from start to end.
+
+        It belongs to one stretch, that of its middle: models are not exact to the tenth of a second, and at a joint
+        that would put it on the other side of a pause.
+        """
+        middle, before = (start + end) / 2 * SAMPLE_RATE, 0
+        for first, stop in self.spans:
+            length = stop - first
+            if middle <= before + length or stop == self.spans[-1][1]:
+                within = [min(max(round(time * SAMPLE_RATE) - before, 0), length) for time in (start, end)]
+                return (first + within[0]) / SAMPLE_RATE, (first + within[1]) / SAMPLE_RATE
+            before += length
+        raise AssertionError("a clock has at least one stretch")
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
