@@ -127,12 +127,13 @@ class StageSettings(BaseModel):
 
 
 class SttSettings(StageSettings):
-    """Speech to text. Costs are seconds of audio, padded to the longest of the batch."""
+    """Speech to text. Costs are seconds of audio, padded to the longest of the batch; a window of Whisper is 30 s."""
 
     engines: Names = Field(
         ("faster_whisper", "pocketsphinx"),
         description="Engines in order of preference; the first that warms is used",
     )
+    max_cost: float = Field(1_920, gt=0, description="Most seconds of audio in one model call")
 
 
 class LlmSettings(StageSettings):
@@ -203,7 +204,9 @@ class OllamaSettings(BaseModel):
     parallel: int = Field(1, ge=1, description="Requests at a time; what OLLAMA_NUM_PARALLEL says on the server")
     num_ctx: int = Field(4096, ge=256, description="Tokens of context, instructions included")
     pull: bool = Field(False, description="Have Ollama pull the model when a worker starts without it")
-    timeout_s: float = Field(120, gt=0, description="Longest that one reply may take")
+    timeout_s: float = Field(
+        120, gt=0, description="Longest that one reply may take; at most half of `VOXQUEUE_LLM_DEADLINE_S`"
+    )
 
 
 class OpenaiSettings(BaseModel):
@@ -213,7 +216,9 @@ class OpenaiSettings(BaseModel):
     model: str | None = Field(None, description="As the server names it")
     api_key: SecretStr | None = Field(None, description="Where the server wants one")
     parallel: int = Field(16, ge=1, description="Requests at a time")
-    timeout_s: float = Field(120, gt=0, description="Longest that one reply may take")
+    timeout_s: float = Field(
+        120, gt=0, description="Longest that one reply may take; at most half of `VOXQUEUE_LLM_DEADLINE_S`"
+    )
 
 
 class TransformersSettings(BaseModel):

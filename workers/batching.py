@@ -170,13 +170,21 @@ class Batcher(Generic[RequestT, ResultT]):
             return _unanswered(DeadlineExceeded(f"{self.name} gave no answer within {self.deadline_s:g} s."))
 
     def _serve(self, number: int) -> None:
-        while (batch := self._next()) is not None:
-            started = self._busy_since[number] = time.monotonic()
-            results = self._answers([waiting.request for waiting in batch])
-            del self._busy_since[number]
-            run_ms = (time.monotonic() - started) * 1000
-            for waiting, result in zip(batch, results, strict=True):
-                _give(waiting, Answer(result, started, run_ms, len(batch)))
+        while self._serve_one(number):
+            pass
+
+    def _serve_one(self, number: int) -> bool:
+        """Take a batch and answer it. By itself, so that an idle thread holds on to nothing. False when stopping."""
+        batch = self._next()
+        if batch is None:
+            return False
+        started = self._busy_since[number] = time.monotonic()
+        results = self._answers([waiting.request for waiting in batch])
+        del self._busy_since[number]
+        run_ms = (time.monotonic() - started) * 1000
+        for waiting, result in zip(batch, results, strict=True):
+            _give(waiting, Answer(result, started, run_ms, len(batch)))
+        return True
 
     def _answers(self, requests: Sequence[RequestT]) -> Sequence[ResultT | VoxqueueError]:
         """Run the batch; the owner's thread must outlive whatever happens in there."""

@@ -119,12 +119,11 @@ class _Worker:
         register_jobs(app, self._runner)
         for beat in (self._fleet_beat, *self._beats):
             beat.start()
-        batch = max(self._ground.settings.stage(stage).max_batch for stage in self._stages)
         code = serve(
             app,
             name=self._node,
             queues=[stage.value for stage in self._stages],
-            threads=2 * batch,  # one batch in the engine, one gathering
+            threads=2 * max(self._at_once(stage) for stage in self._stages),  # half of them gather meanwhile
             warm=self._warm,
             stop=self._stop,
         )
@@ -134,6 +133,13 @@ class _Worker:
         _leave(self._ground, self._node)
         self._ledger.stop()
         return code
+
+    def _at_once(self, stage: Stage) -> int:
+        """How many jobs a stage works on at the same time: its largest batch, or what its server runs in parallel."""
+        config = self._ground.settings
+        servers = {"ollama": config.ollama.parallel, "openai": config.openai.parallel}
+        parallel = [servers[name] for name in config.engine_names(stage) if name in servers]
+        return max([config.stage(stage).max_batch, *parallel])
 
     def _warm(self, open_queue: Callable[[str], None]) -> None:
         """Warm every stage before taking any job; go on trying the stages that could not be warmed."""

@@ -50,7 +50,17 @@ class Served:
             deadline_s=settings.deadline_s,
         )
         # Cutting up a note takes a core to itself; more at once would only slow down whoever prepares the next batch.
-        self._cores = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self.cores = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._under_way = 0
+        self._lock = threading.Lock()
+
+    @property
+    def pieces_at_once(self) -> int:
+        """How many pieces each request may have waiting: two batches of all requests together.
+
+        More would fill the memory, and make short requests wait for the whole of a long one.
+        """
+        return max(1, 2 * self.max_batch // max(1, self._under_way))
 
     def ask(
         self,
@@ -72,10 +82,14 @@ class Served:
             VoxqueueError: Why there is no answer.
         """
         asking = _Asking(self, wanted, alone, on_progress)
+        with self._lock:
+            self._under_way += 1
         try:
             result = self.engine.answer(request, asking)
         finally:
             asking.is_over = True
+            with self._lock:
+                self._under_way -= 1
         return asking.summed_up(result)
 
     def infer_together(self, requests: Sequence[Any]) -> None:
@@ -101,17 +115,6 @@ class Served:
         """Begin no more model calls; see `Batcher.stop`."""
         self.batcher.stop(wait_s=wait_s)
 
-    def prepared(self, pieces: Iterable[Any]) -> Iterator[Any]:
-        """Take pieces from an engine, in as many threads at once as there are cores."""
-        source = iter(pieces)
-        while True:
-            with self._cores:
-                try:
-                    piece = next(source)
-                except StopIteration:
-                    return
-            yield piece
-
 
 class _Asking:
     """One request on its way; what `Ask` promises to the engine."""
@@ -122,34 +125,43 @@ class _Asking:
         self._served = served
         self._wanted = wanted
         self._alone = alone
-        self._began = time.monotonic()
-        self._answers: list[Answer[Any]] = []
+        self._asked_at = time.monotonic()
+        self._began = float("inf")
+        self._ended = 0.0
+        self._largest = 0
         self._degradations: dict[str, None] = {}
         self.progress = on_progress
         self.is_over = False
 
     def __call__(self, pieces: Iterable[Any]) -> Iterator[Any]:
-        # Enough to fill a batch while the next one is cut; all of a long note would fill the memory.
-        most = 1 if self._alone else 2 * self._served.max_batch
         flying: deque[Callable[[], Answer[Any]]] = deque()
-        for piece in self._served.prepared(pieces):
+        for piece in pieces:
             flying.append(self._served.batcher.begin(piece, wanted=self._is_wanted, alone=self._alone))
-            if len(flying) >= most:
+            while len(flying) >= (1 if self._alone else self._served.pieces_at_once):
                 yield self._landed(flying.popleft())
         while flying:
             yield self._landed(flying.popleft())
+
+    def prepared(self, pieces: Iterable[Any]) -> Iterator[Any]:
+        source = iter(pieces)
+        while True:
+            with self._served.cores:
+                try:
+                    piece = next(source)
+                except StopIteration:
+                    return
+            yield piece
 
     def degrade(self, how: str) -> None:
         self._degradations[how] = None
 
     def summed_up(self, result: Any) -> Answered:
-        began = min((answer.started_at for answer in self._answers), default=self._began)
-        ended = max((one.started_at + one.run_ms / 1000 for one in self._answers), default=time.monotonic())
+        began, ended = (self._began, self._ended) if self._largest else (self._asked_at, time.monotonic())
         return Answered(
             result=result,
             started_at=began,
             run_ms=(ended - began) * 1000,
-            batch_size=max((answer.batch_size for answer in self._answers), default=0),
+            batch_size=self._largest,
             degradations=tuple(self._degradations),
         )
 
@@ -160,8 +172,13 @@ class _Asking:
         answer = waiting()
         called = answer.result
         if isinstance(called, VoxqueueError):
-            raise called
-        self._answers.append(answer)
+            try:
+                raise called
+            finally:
+                del called, answer, waiting  # else the error would hold its own frame, and with it everything, for long
+        self._began = min(self._began, answer.started_at)
+        self._ended = max(self._ended, answer.started_at + answer.run_ms / 1000)
+        self._largest = max(self._largest, answer.batch_size)
         for how in called.degradations:
             self.degrade(how)
         return called.output

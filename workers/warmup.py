@@ -64,11 +64,11 @@ class Warmup:
                 log.warning("%s engine %s cannot be used: %s", stage, name, error.detail)
                 passed_over.append(f"{stage}: {name} is not used: {error.detail}")
                 self._tell(stage, error=error.detail, detail=None)
-            except (
-                Exception
-            ) as error:  # whatever a runtime raises on import must not keep the next engine from its turn
+            except Exception as error:  # what a runtime raises on import must not keep the next engine from its turn
                 log.exception("%s engine %s cannot be used", stage, name)
-                passed_over.append(f"{stage}: {name} is not used: {type(error).__name__}: {error}"[:500])
+                detail = f"{type(error).__name__}: {error}"[:400]
+                passed_over.append(f"{stage}: {name} is not used: {detail}")
+                self._tell(stage, error=detail, detail=None)
             else:
                 why = [f"{stage}: {engine.stand_in}"] if engine.stand_in else []
                 self._tell(stage, status=EngineStatus.READY, progress=100, error=None, degraded=passed_over + why)
@@ -100,7 +100,8 @@ class Warmup:
             voices = _report_voices(engine) if isinstance(engine, TtsEngine) else self.voices
         except BaseException:
             served.stop(wait_s=5)
-            engine.close()
+            if not served.batcher.busy_s():  # a call that hangs still uses it
+                engine.close()
             raise
         self.served[stage], self.voices = served, voices
         self._tell(stage, warmup_time_ms=round((time.monotonic() - loaded) * 1000, 1))

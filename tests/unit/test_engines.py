@@ -3,6 +3,7 @@
 Those that need a model or a server find a tiny one here, see `tests.models.prepare`.
 """
 
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -16,13 +17,15 @@ from tests.models.prepare import PREPARE
 from tests.models.sentences import ENGLISH, speak
 from tests.recordings import silence, tone
 from voxqueue.errors import (
+    DeadlineExceeded,
     EngineFailed,
     EngineOutOfMemory,
     EngineRefused,
     MisconfiguredError,
+    NotBegun,
     VoxqueueError,
 )
-from voxqueue.settings import FakeSettings, Settings
+from voxqueue.settings import FakeSettings, Settings, StageSettings
 from voxqueue.stages import (
     SAMPLE_RATE,
     LlmRequest,
@@ -36,6 +39,7 @@ from voxqueue.stages import (
 )
 from workers.engines.base import Called, WholeLlmEngine
 from workers.engines.registry import ENGINES, create_engine
+from workers.serving import Served
 
 pytestmark = pytest.mark.unit
 
@@ -74,6 +78,7 @@ HOSTILE_TEXTS = {
     "right to left": "שלום עולם, مرحبا بالعالم",
     "combining": "e" + "\u0301" * 200,
     "half a surrogate pair": "broken \ud83d here",
+    "no character that an English model knows": "漢字かな交じり文",
     "long": "The quick brown fox jumps over it. " * 285,
     "one long word": "a" * 10_000,
     "markup": "<speak>&amp;</speak> [[h@loU]] {{x}} %s",
@@ -194,6 +199,18 @@ def test_silence_has_no_words(engine: AnyEngine) -> None:
         assert (answer.text, answer.segments) == ("", ())
 
 
+def test_a_deadline_is_kept_and_the_engine_goes_on(engine: AnyEngine) -> None:
+    """Whoever is too late gets an answer that says so at once; what comes after is not held up by it."""
+    request = distinct_requests(engine.stage)[0]
+    hasty = Served(engine, StageSettings(deadline_s=1e-6))
+    with pytest.raises((DeadlineExceeded, NotBegun)):
+        hasty.ask(request)
+    hasty.stop(wait_s=60)
+    (answer,) = results(engine, [request])
+    check_answer(request, answer)
+    assert not isinstance(answer, VoxqueueError)
+
+
 def test_can_be_closed_and_loaded_again(engine: AnyEngine) -> None:
     request = distinct_requests(engine.stage)[0]
     (before,) = results(engine, [request])
@@ -266,6 +283,32 @@ def test_a_batch_too_large_for_the_memory_is_halved() -> None:
     engine = Scripted(holds=2)
     assert ask(engine, *"abcdefg") == list("abcdefg")
     assert engine.calls == [7, 3, 1, 2, 4, 2, 2]
+
+
+def test_what_ran_out_of_memory_is_let_go_before_the_next_try() -> None:
+    """An error keeps its frames, and those keep the tensors that had no room: no half would fit either."""
+
+    class Tensor:
+        pass
+
+    class Hoarding(Scripted):
+        def __init__(self) -> None:
+            super().__init__(holds=1)
+            self.tensors: weakref.WeakSet[Tensor] = weakref.WeakSet()
+            self.alive: list[int] = []
+
+        def run(self, batch: Sequence[LlmRequest]) -> Sequence[LlmResult | VoxqueueError]:
+            tensor = Tensor()
+            self.tensors.add(tensor)
+            return super().run(batch)
+
+        def free_memory(self) -> None:
+            self.alive.append(len(self.tensors))
+
+    engine = Hoarding()
+    assert ask(engine, *"abcd") == list("abcd")
+    assert engine.alive == [0, 0, 0]
+    assert engine.ceiling == 1
 
 
 def test_a_request_that_fits_nowhere_runs_out_of_memory_once() -> None:

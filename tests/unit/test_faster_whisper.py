@@ -21,7 +21,9 @@ from voxqueue.stages import SAMPLE_RATE, Samples, SttRequest, SttResult, Task, W
 from workers.engines.stt import windows
 from workers.engines.stt.babble import babble
 from workers.engines.stt.faster_whisper import FasterWhisperEngine
+from workers.engines.stt.whisper_decoder import Piece
 from workers.engines.stt.whisper_text import Hypothesis, join_punctuation, stretches
+from workers.engines.stt.windows import LONGEST_S, Clock
 from workers.serving import Answered, Served
 
 pytestmark = pytest.mark.unit
@@ -182,6 +184,27 @@ def test_only_what_looks_wrong_is_tried_again(spoken: dict[str, Samples], monkey
     assert calls.rows == [(6, 0.0), (1, 0.5)]
     assert [answer.text for answer in answers] == [sentence.text for sentence in ENGLISH[:6]]
     engine.close()
+
+
+def test_a_text_longer_than_expected_is_not_cut(spoken: dict[str, Samples], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound on tokens is for windows that repeat themselves; some scripts take several tokens for a letter."""
+    engine = whisper()
+    calls = Calls(engine, monkeypatch)
+    monkeypatch.setattr("workers.engines.stt.whisper_decoder._token_bound", lambda seconds: 4)
+    [answer] = results(engine, requests(ENGLISH[:1], spoken, language="en"))
+    assert answer.text == ENGLISH[0].text
+    assert len(calls.rows) == 2
+    engine.close()
+
+
+def test_whole_windows_cost_the_same_whatever_is_said_in_them(engine: FasterWhisperEngine) -> None:
+    """Else a batch that the memory did not hold would come again, made of shorter notes."""
+    short, long = (
+        Piece(np.zeros((80, 1), np.float32), Clock(((0, seconds * SAMPLE_RATE),)), "en", Task.TRANSCRIBE, (), False)
+        for seconds in (2, 29)
+    )
+    assert engine.cost(short) < engine.cost(long) <= LONGEST_S
+    assert engine.cost(short) == pytest.approx(engine.cost(long), rel=0.05)
 
 
 def test_short_windows_hear_the_same_or_fall_back_to_whole_ones(spoken: dict[str, Samples]) -> None:

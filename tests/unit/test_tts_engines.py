@@ -292,6 +292,9 @@ def test_ten_thousand_characters_are_said_in_pieces_of_bounded_length(engine: Sp
                 asked.append(piece)
                 yield Spoken(np.ones(10, np.float32))
 
+        def prepared(self, pieces: Any) -> Iterator[Piece]:
+            return iter(pieces)
+
         def progress(self, share: float) -> None:
             self.share = share
 

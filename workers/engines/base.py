@@ -7,6 +7,7 @@ into memory. It knows stages and plain values, nothing of jobs, queues or storag
 """
 
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,18 +34,23 @@ RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
 PieceT = TypeVar("PieceT")
 OutputT = TypeVar("OutputT")
-PieceT_contra = TypeVar("PieceT_contra", contravariant=True)
 OutputT_co = TypeVar("OutputT_co", covariant=True)
 
 
-class Ask(Protocol[PieceT_contra, OutputT_co]):
+class Ask(Protocol[PieceT, OutputT_co]):
     """How an engine's `answer` gets its pieces through model calls."""
 
-    def __call__(self, pieces: Iterable[PieceT_contra]) -> Iterator[OutputT_co]:
+    def __call__(self, pieces: Iterable[PieceT]) -> Iterator[OutputT_co]:
         """Yield the output of each piece, in order. Pieces are taken from the iterable as the model comes to them.
 
         Raises:
             VoxqueueError: What went wrong with the first piece that failed.
+        """
+
+    def prepared(self, pieces: Iterable[PieceT]) -> Iterator[PieceT]:
+        """The same pieces, for those that take a processor some time to cut: no more are cut at once than it has cores.
+
+        Once only: what is prepared already must not be prepared within another.
         """
 
     def progress(self, share: float) -> None:
@@ -141,19 +147,29 @@ class Engine(ABC, Generic[RequestT, ResultT, PieceT, OutputT]):
 
     def call(self, batch: Sequence[PieceT]) -> list[Called[OutputT] | VoxqueueError]:
         """Run a batch of any size and return one output or error per piece, in the same order. Never raises."""
+        answers: list[OutputT | VoxqueueError] = []
+        failure: VoxqueueError | None = None
         try:
             answers = list(self.run(batch))
-        except VoxqueueError as error:
-            return self._split(batch, error)
         except BaseException as error:  # the panics of a runtime written in Rust are no Exceptions
-            if _is_out_of_memory(error):
-                return self._shrink(batch)
-            log.exception("%s failed on a batch of %d", self.name, len(batch))
-            return self._split(batch, EngineFailed(f"{self.name} failed: {type(error).__name__}: {error}"[:500]))
-        if len(answers) != len(batch):
-            wrong = f"{self.name} answered {len(batch)} requests with {len(answers)} results."
-            return self._split(batch, EngineFailed(wrong))
+            failure = self._failure(error, len(batch))
+        # From here on nothing holds the error's frames any more, whose tensors would fill the memory.
+        if failure is None and len(answers) != len(batch):
+            failure = EngineFailed(f"{self.name} answered {len(batch)} requests with {len(answers)} results.")
+        if isinstance(failure, EngineOutOfMemory):
+            return self._shrink(batch, failure)
+        if failure is not None:
+            return self._split(batch, failure)
         return [answer if isinstance(answer, VoxqueueError) else Called(answer) for answer in answers]
+
+    def _failure(self, error: BaseException, size: int) -> VoxqueueError:
+        """What a failed call means for a piece that stands alone."""
+        if isinstance(error, VoxqueueError):
+            return error.with_traceback(None)
+        if _is_out_of_memory(error):
+            return EngineOutOfMemory(f"{self.name} ran out of memory on this request alone.")
+        log.error("%s failed on a batch of %d", self.name, size, exc_info=error)
+        return EngineFailed(f"{self.name} failed: {type(error).__name__}: {error}"[:500])
 
     def _split(self, batch: Sequence[PieceT], error: VoxqueueError) -> list[Called[OutputT] | VoxqueueError]:
         """Halve a batch that failed as a whole, until what failed stands alone."""
@@ -162,7 +178,7 @@ class Engine(ABC, Generic[RequestT, ResultT, PieceT, OutputT]):
         half = len(batch) // 2
         return self.call(batch[:half]) + self.call(batch[half:])
 
-    def _shrink(self, batch: Sequence[PieceT]) -> list[Called[OutputT] | VoxqueueError]:
+    def _shrink(self, batch: Sequence[PieceT], error: VoxqueueError) -> list[Called[OutputT] | VoxqueueError]:
         """Halve a batch that the memory does not hold, and make none as large again."""
         self.free_memory()
         if len(batch) > 1:
@@ -170,22 +186,22 @@ class Engine(ABC, Generic[RequestT, ResultT, PieceT, OutputT]):
             self.ceiling = min(self.ceiling, padded / 2)
             log.warning("%s ran out of memory; no batch may cost more than %.0f from now on", self.name, self.ceiling)
         how = f"{self.name} ran out of memory in a batch of {len(batch)} and took a smaller one"
-        answers = self._split(batch, EngineOutOfMemory(f"{self.name} ran out of memory on this request alone."))
         return [
-            answer if isinstance(answer, VoxqueueError) else replace(answer, degradations=(how,)) for answer in answers
+            answer if isinstance(answer, VoxqueueError) else replace(answer, degradations=(how,))
+            for answer in self._split(batch, error)
         ]
 
     def free_memory(self) -> None:
         """Give cached memory back to the device, after running out of it."""
 
 
+_FULL = re.compile("out of memory|not enough memory|can't allocate memory|alloc_failed", re.IGNORECASE)
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether a runtime says that the device's memory is full (torch by type, CTranslate2 by its words only)."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "out of memory" in str(error).lower()
-    )
+    """Whether a runtime says that the memory is full (torch by type, on a CPU and in CTranslate2 by its words only)."""
+    is_full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return is_full or _FULL.search(str(error)) is not None
 
 
 class SttEngine(Engine[SttRequest, SttResult, PieceT, OutputT]):

@@ -27,7 +27,7 @@ class OllamaEngine(ServerEngine):
     name = "ollama"
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+        super().__init__(settings, settings.ollama.timeout_s)
         config = settings.ollama
         self.parallel = config.parallel
         self.model = config.model
@@ -39,7 +39,7 @@ class OllamaEngine(ServerEngine):
         with self._open(_LOADING_S) as client:
             self._bring_model(client)
             self.device = _device(client, self.model)
-        self._client = self._open(self.settings.ollama.timeout_s)
+        self._client = self._open(self.timeout_s)
 
     def close(self) -> None:
         if self._client is not None:
@@ -87,7 +87,7 @@ class OllamaEngine(ServerEngine):
     def chat(self, prompt: Prompt) -> Written:
         assert self._client is not None
         # Streamed, so that a server which writes without end is left in time.
-        late_at = time.monotonic() + self.settings.ollama.timeout_s
+        late_at = time.monotonic() + self.timeout_s
         said: list[str] = []
         last: ollama.ChatResponse | None = None
         for part in self._client.chat(
@@ -118,7 +118,7 @@ class OllamaEngine(ServerEngine):
             )
 
     def _late(self) -> DeadlineExceeded:
-        return DeadlineExceeded(f"Ollama did not finish the reply within {self.settings.ollama.timeout_s:g} s.")
+        return DeadlineExceeded(f"Ollama did not finish the reply within {self.timeout_s:g} s.")
 
     def explain(self, error: Exception) -> VoxqueueError:
         import httpx

@@ -29,7 +29,7 @@ class OpenaiEngine(ServerEngine):
     name = "openai"
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+        super().__init__(settings, settings.openai.timeout_s)
         self.parallel = settings.openai.parallel
         self._url = settings.openai.url or _OPENAI
         self._key = settings.openai.api_key.get_secret_value() if settings.openai.api_key else ""
@@ -50,7 +50,7 @@ class OpenaiEngine(ServerEngine):
         return openai.OpenAI(
             base_url=self._url,
             api_key=self._key or "none",  # else the library sends this server what OPENAI_API_KEY holds
-            timeout=openai.Timeout(self.settings.openai.timeout_s, connect=CONNECT_S),
+            timeout=openai.Timeout(self.timeout_s, connect=CONNECT_S),
             max_retries=0,  # what may be tried again is the job
         )
 
@@ -75,7 +75,7 @@ class OpenaiEngine(ServerEngine):
     def chat(self, prompt: Prompt) -> Written:
         assert self._client is not None
         # Streamed, so that a server which writes without end is left in time.
-        late_at = time.monotonic() + self.settings.openai.timeout_s
+        late_at = time.monotonic() + self.timeout_s
         said: list[str] = []
         reason: str | None = None
         asked: dict[str, Any] = {"model": self.model, "messages": prompt.messages, "stream": True}
@@ -110,9 +110,7 @@ class OpenaiEngine(ServerEngine):
         return f"the server at {without_login(self._url)}"
 
     def _late(self) -> DeadlineExceeded:
-        return DeadlineExceeded(
-            f"The reply of {self._shown} was not finished within {self.settings.openai.timeout_s:g} s."
-        )
+        return DeadlineExceeded(f"The reply of {self._shown} was not finished within {self.timeout_s:g} s.")
 
     def explain(self, error: Exception) -> VoxqueueError:
         import httpx2

@@ -34,14 +34,19 @@ class ServerEngine(SpeakingEngine):
     """A language model behind a server, which does the batching.
 
     Adapters write `connect`, `chat` and `explain`, with the library that is called as the engine is.
+
+    Attributes:
+        timeout_s: Longest that one reply may take.
     """
 
     max_batch = 1
     device = "remote"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timeout_s: float) -> None:
         super().__init__(settings)
         self.breaker: Breaker | None = None
+        # A silence and a reply may each take as long: past the deadline, the worker itself would be given up.
+        self.timeout_s = min(timeout_s, settings.llm.deadline_s / 2)
 
     @property
     def trouble(self) -> str | None:
@@ -142,7 +147,7 @@ class Breaker:
             with self._circuit.calling():  # its `call` holds a lock meanwhile: one request at a time
                 try:
                     return ask()
-                except EngineUnavailable as error:
+                except (EngineUnavailable, DeadlineExceeded) as error:
                     self._reason = error.detail  # before the circuit opens and somebody asks why
                     raise
         except self._open:
@@ -150,7 +155,7 @@ class Breaker:
 
 
 def _is_an_answer(error: BaseException) -> bool:
-    return not isinstance(error, EngineUnavailable)
+    return not isinstance(error, (EngineUnavailable, DeadlineExceeded))
 
 
 def explain_status(status: int, server: str, said: str, retry_after: str | None = None) -> VoxqueueError:

@@ -74,7 +74,7 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
 
     def close(self) -> None:
         if self._workers is not None:
-            self._workers.shutdown()
+            self._workers.shutdown(wait=False, cancel_futures=True)
             self._workers = None
         if self._decoder is not None:
             self._decoder.whisper.model.unload_model()
@@ -85,14 +85,16 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
         return SttRequest(audio=[babble(LONGEST_S - 1 if longest else 1)])
 
     def cost(self, piece: Piece) -> float:
-        return piece.clock.seconds
+        if self._own.short_windows:
+            return piece.clock.seconds
+        return LONGEST_S - 1 + piece.clock.seconds / LONGEST_S  # a whole window, and nearest in length first
 
     # --- in the thread of a note --------------------------------------------------------------------------------------
 
     def answer(self, request: SttRequest, ask: Ask[Piece, Heard]) -> SttResult:
         language = self._check(request)
         windows = Windows(request.audio)
-        pieces = self._pieces(request, windows, language)
+        pieces = ask.prepared(self._pieces(request, windows, language))
         detected: dict[str, float] = {}
         if language is None:
             first = list(islice(pieces, _DETECTED_ON))
@@ -101,6 +103,7 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
                 language = max(detected, key=lambda code: detected[code])
             rest = (replace(piece, language=language) for piece in pieces)
             pieces = chain(first, rest)
+            del first  # with what the encoder made of them
         heard: list[Heard] = []
         for one in ask(pieces):
             heard.append(one)

@@ -80,7 +80,8 @@ class ParakeetEngine(SttEngine[Piece, Heard]):
             ask.degrade("parakeet takes no prompt and no hotwords")
         windows = Windows(request.audio)
         heard: list[Heard] = []
-        for one in ask(Piece(decoder.features(window.samples), window.clock) for window in windows):
+        pieces = ask.prepared(Piece(decoder.features(window.samples), window.clock) for window in windows)
+        for one in ask(pieces):
             heard.append(one)
             if request.duration:
                 ask.progress(one.clock.end / request.duration)

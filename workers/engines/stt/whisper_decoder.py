@@ -65,6 +65,31 @@ class Heard:
     encoded: Array | None = None
 
 
+class Encoding:
+    """What the encoder made of some windows, ``[n, frames / 2, d_model]``, where the model left it."""
+
+    def __init__(self, view: "ctranslate2.StorageView") -> None:
+        self._view = view
+        self._host: Array | None = None
+
+    @property
+    def frames(self) -> int:
+        """Of the spectrum."""
+        return 2 * int(self._view.shape[1])
+
+    def rows(self, indexes: Sequence[int]) -> "ctranslate2.StorageView":
+        """Some of the windows; all of them, in order, cost nothing."""
+        if list(indexes) == list(range(self._view.shape[0])):
+            return self._view
+        return _view(self.on_host()[list(indexes)])
+
+    def on_host(self) -> Array:
+        """All of it as an array."""
+        if self._host is None:
+            self._host = _to_numpy(self._view)
+        return self._host
+
+
 class WhisperDecoder:
     """A loaded Whisper. Several threads may call `hear` at once, as many as the model has workers."""
 
@@ -72,6 +97,8 @@ class WhisperDecoder:
         self.whisper = whisper
         self._settings = settings
         self._one_by_one = whisper.model.device == "cpu"
+        # A GPU encodes again in less time than it takes to move; a short window is as long as its batch wants it.
+        self._keeps_encodings = self._one_by_one and not settings.short_windows
         self._tokenizers: dict[tuple[str, Task], Tokenizer] = {}
 
     def hear(self, pieces: Sequence[Piece]) -> list[Heard]:
@@ -88,14 +115,14 @@ class WhisperDecoder:
             assert piece.language is not None
             one = Heard(piece.clock, piece.language, probabilities.get(index, {}))
             if piece.only_language:
-                one = replace(one, encoded=None if self._settings.short_windows else _rows(encoded, [index])[0])
+                one = replace(one, encoded=encoded.on_host()[index].copy() if self._keeps_encodings else None)
             elif not hypotheses[index].is_silence:
                 one = self._told(one, piece, hypotheses[index], words.get(index, []))
             heard.append(one)
         return heard
 
-    def _encode(self, pieces: Sequence[Piece]) -> "ctranslate2.StorageView":
-        """The encoder's output of every piece, ``[n, frames / 2, d_model]``.
+    def _encode(self, pieces: Sequence[Piece]) -> Encoding:
+        """The encoder's output of every piece.
 
         On a CPU a batch falls out of the cache, so that windows are encoded one by one; decoding gains from batches.
         """
@@ -104,11 +131,10 @@ class WhisperDecoder:
         at_once = 1 if self._one_by_one else max(1, len(fresh))
         parts = [self._encode_batch(pieces, fresh[k : k + at_once], frames) for k in range(0, len(fresh), at_once)]
         if len(parts) == 1 and len(fresh) == len(pieces):
-            return parts[0]
-        rows: dict[int, Array] = {}
-        for index, row in zip(fresh, chain.from_iterable(map(_to_numpy, parts)), strict=True):
-            rows[index] = row
-        return _view(np.stack([rows[n] if piece.encoded is None else piece.encoded for n, piece in enumerate(pieces)]))
+            return Encoding(parts[0])
+        rows = dict(zip(fresh, chain.from_iterable(map(_to_numpy, parts)), strict=True))
+        whole = [rows[index] if piece.encoded is None else piece.encoded for index, piece in enumerate(pieces)]
+        return Encoding(_view(np.stack(whole)))
 
     def _encode_batch(self, pieces: Sequence[Piece], indexes: Sequence[int], frames: int) -> "ctranslate2.StorageView":
         features = np.zeros((len(indexes), pieces[0].features.shape[0], frames), np.float32)
@@ -124,25 +150,20 @@ class WhisperDecoder:
         # CTranslate2 takes an encoder output of exactly 2 * n_mels frames for a spectrum, and encodes it once more.
         return frames + _FRAME_STEP if frames == 4 * pieces[0].features.shape[0] else frames
 
-    def _detect(
-        self, pieces: Sequence[Piece], encoded: "ctranslate2.StorageView"
-    ) -> tuple[list[Piece], dict[int, dict[str, float]]]:
+    def _detect(self, pieces: Sequence[Piece], encoded: Encoding) -> tuple[list[Piece], dict[int, dict[str, float]]]:
         """Give a language to the pieces that have none; also the probabilities on which that rests."""
         unknown = [index for index, piece in enumerate(pieces) if piece.language is None]
         if not unknown:
             return list(pieces), {}
-        found = self.whisper.model.detect_language(_select(encoded, unknown, len(pieces)))
-        probabilities = {
-            index: {token[2:-2]: probability for token, probability in ranking}
-            for index, ranking in zip(unknown, found, strict=True)
-        }
+        # On a GPU, asking for all of them costs less than picking some out.
+        asked = unknown if self._one_by_one else range(len(pieces))
+        found = dict(zip(asked, self.whisper.model.detect_language(encoded.rows(asked)), strict=True))
+        probabilities = {index: {token[2:-2]: probability for token, probability in found[index]} for index in unknown}
         best = {index: max(ranked, key=lambda code: ranked[code]) for index, ranked in probabilities.items()}
         told = [replace(piece, language=best.get(index, piece.language)) for index, piece in enumerate(pieces)]
         return told, probabilities
 
-    def _decode(
-        self, pieces: Sequence[Piece], encoded: "ctranslate2.StorageView", indexes: Sequence[int]
-    ) -> dict[int, Hypothesis]:
+    def _decode(self, pieces: Sequence[Piece], encoded: Encoding, indexes: Sequence[int]) -> dict[int, Hypothesis]:
         """The text of some pieces whose prompts are of one length. What looks wrong is tried again, and only that, at
         the next temperature; the best try counts."""
         best: dict[int, Hypothesis] = {}
@@ -154,33 +175,43 @@ class WhisperDecoder:
             left = [index for index in left if best[index].is_doubtful]
             if not left:
                 break
-        if left and self._settings.short_windows and encoded.shape[1] < FRAMES // 2:
-            best.update(self._decode_in_full(pieces, left))
+        if left and encoded.frames < FRAMES:
+            for index, tried in zip(left, self._generate_in_full([pieces[index] for index in left]), strict=True):
+                best[index] = max(best[index], tried, key=lambda one: one.rank)
         return best
 
-    def _decode_in_full(self, pieces: Sequence[Piece], indexes: Sequence[int]) -> dict[int, Hypothesis]:
-        """What a short window did not bring out, in windows of the length that the model was trained on."""
-        again = [pieces[index] for index in indexes]
-        encoded = self._encode_batch(again, range(len(again)), FRAMES)
-        tried = self._generate(again, encoded, range(len(again)), self._settings.temperatures[0])
-        return dict(zip(indexes, tried, strict=True))
+    def _generate_in_full(self, pieces: Sequence[Piece]) -> list[Hypothesis]:
+        """Text from windows of the length that the model was trained on, where short ones did not bring it out."""
+        every = range(len(pieces))
+        return self._generate(
+            pieces, Encoding(self._encode_batch(pieces, every, FRAMES)), every, self._settings.temperatures[0]
+        )
 
     def _generate(
-        self,
-        pieces: Sequence[Piece],
-        encoded: "ctranslate2.StorageView",
-        indexes: Sequence[int],
-        temperature: float,
+        self, pieces: Sequence[Piece], encoded: Encoding, indexes: Sequence[int], temperature: float
+    ) -> list[Hypothesis]:
+        """One try at each piece. The longest bounds the length of all; what comes to that bound is tried without."""
+        most = _token_bound(max(pieces[index].clock.seconds for index in indexes))
+        found = self._generate_at_most(most, pieces, encoded, indexes, temperature)
+        cut = [place for place, one in enumerate(found) if len(one.tokens) >= most]
+        if cut and most < MOST_TOKENS:
+            again = [indexes[place] for place in cut]
+            whole = self._generate_at_most(MOST_TOKENS, pieces, encoded, again, temperature)
+            for place, one in zip(cut, whole, strict=True):
+                found[place] = one
+        return found
+
+    def _generate_at_most(
+        self, most: int, pieces: Sequence[Piece], encoded: Encoding, indexes: Sequence[int], temperature: float
     ) -> list[Hypothesis]:
         chosen = [pieces[index] for index in indexes]
         tokenizers = [self._tokenizer(piece) for piece in chosen]
         prompts = [[*piece.prompt, *it.sot_sequence] for piece, it in zip(chosen, tokenizers, strict=True)]
-        most = _token_bound(max(piece.clock.seconds for piece in chosen))
         search: dict[str, Any] = {"beam_size": self._settings.beam_size}
         if temperature > 0:
             search = {"beam_size": 1, "num_hypotheses": 5, "sampling_topk": 0, "sampling_temperature": temperature}
         found = self.whisper.model.generate(
-            _select(encoded, indexes, len(pieces)),
+            encoded.rows(indexes),
             prompts,
             # It is the length with the prompt, and half of it is the most that is generated.
             max_length=max(2 * most, most + len(prompts[0])),
@@ -193,7 +224,7 @@ class WhisperDecoder:
         return [_hypothesis(one, tokenizer) for one, tokenizer in zip(found, tokenizers, strict=True)]
 
     def _align(
-        self, pieces: Sequence[Piece], encoded: "ctranslate2.StorageView", hypotheses: dict[int, Hypothesis]
+        self, pieces: Sequence[Piece], encoded: Encoding, hypotheses: dict[int, Hypothesis]
     ) -> dict[int, list[Word]]:
         """The words of the pieces that want them, in seconds of the note."""
         wanted = [n for n, found in hypotheses.items() if pieces[n].words and not found.is_silence and found.text]
@@ -202,7 +233,7 @@ class WhisperDecoder:
             tokenizer = self._tokenizer(pieces[group[0]])
             frames: Any = [pieces[index].frames for index in group]  # CTranslate2 takes one for each
             texts: Any = [[t for t in hypotheses[index].tokens if t < tokenizer.eot] for index in group]
-            found = self.whisper.find_alignment(tokenizer, texts, _select(encoded, group, len(pieces)), frames)
+            found = self.whisper.find_alignment(tokenizer, texts, encoded.rows(group), frames)
             for index, aligned in zip(group, found, strict=True):
                 words[index] = _words(pieces[index].clock, aligned)
         return words
@@ -237,7 +268,7 @@ class WhisperDecoder:
 
 
 def _token_bound(seconds: float) -> int:
-    """Most tokens that so much speech can be; without a bound, one window that repeats itself holds up its batch."""
+    """Most tokens that so much speech is nearly always; without it, a window that repeats itself holds up its batch."""
     return min(MOST_TOKENS, 25 + round(16 * seconds))
 
 
@@ -299,13 +330,4 @@ def _to_numpy(view: "ctranslate2.StorageView") -> Array:
         view = view.to_device(ctranslate2.Device.cpu)
     if view.dtype != ctranslate2.DataType.float32:
         view = view.to(ctranslate2.DataType.float32)
-    return np.array(view)
-
-
-def _rows(view: "ctranslate2.StorageView", indexes: Sequence[int]) -> Array:
-    return _to_numpy(view)[list(indexes)]
-
-
-def _select(view: "ctranslate2.StorageView", indexes: Sequence[int], count: int) -> "ctranslate2.StorageView":
-    """Some rows of the encoder's output; all of them where they are in order and complete."""
-    return view if list(indexes) == list(range(count)) else _view(_rows(view, indexes))
+    return np.asarray(view)
