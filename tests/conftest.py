@@ -1,5 +1,6 @@
 """Real servers for every test that asks for one: Postgres and Redis per test process, a database per module."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,10 @@ from voxqueue.database.migrate import upgrade
 from voxqueue.database.session import Sessions, open_engine, open_sessions
 from voxqueue.embedded import embedded_postgres, embedded_redis
 from voxqueue.settings import DatabaseSettings
+
+# Test processes share the cores: with threads of their own, torch and CTranslate2 would mostly wait for each other. Read
+# when these are imported, here and in the workers that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
