@@ -15,8 +15,8 @@ from voxqueue.database.session import Sessions, open_engine, open_sessions
 from voxqueue.embedded import embedded_postgres, embedded_redis
 from voxqueue.settings import DatabaseSettings
 
-# Test processes share the cores: with threads of their own, torch and CTranslate2 would mostly wait for each other. Read
-# when these are imported, here and in the workers that tests start.
+# Test processes share the cores: with threads of their own, torch and CTranslate2 would mostly wait for one another.
+# Read when these are imported, here and in the workers that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
