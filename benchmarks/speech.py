@@ -83,6 +83,7 @@ def _plain_loop(model: Path, codec: Path, engine: PocketTtsEngine) -> Callable[[
         audio_tokenizer=codec_model.to(engine.device),
         chat_template=tokenizer.chat_template,
     )
+    frames_per_second = engine.sample_rate / processor.feature_extractor.frame_size
     frames = [served.result.seconds for served in map(Served(engine, TtsSettings(max_batch=1)).ask, _requests())]
 
     def speak() -> float:
@@ -91,7 +92,7 @@ def _plain_loop(model: Path, codec: Path, engine: PocketTtsEngine) -> Callable[[
             conversation = [{"role": "user", "content": [{"type": "text", "text": sentence}]}]
             prompt = processor.apply_chat_template(conversation, tokenize=True, return_dict=True, return_tensors="pt")
             with torch.inference_mode():
-                most = round(wanted * speaker.config.frame_rate)
+                most = round(wanted * frames_per_second)
                 made = speaker.generate(**prompt.to(engine.device), do_sample=False, max_new_tokens=most)
                 [waveform] = processor.decode(made.audio_latents, made.audio_latents_mask)
             seconds += len(waveform) / engine.sample_rate
