@@ -66,13 +66,16 @@ def test_the_demo_brings_a_note_through_and_leaves_nothing_but_the_reply(folder:
     assert [path for path in folder.iterdir() if path != speech.parent] == []
 
 
+_SAID = "and so my fellow americans ask not what your country can do for you"
+
+
 @pytest.mark.skipif(SHARED_AUDIO is None, reason="no real recordings here")
 def test_the_demo_takes_a_recording_of_ones_own(folder: Path) -> None:
     assert SHARED_AUDIO is not None
     process = demo(folder, "--note", str(SHARED_AUDIO / "jfk.mp3"))
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert "fellow" in out, "it hears about two words of three"
+    assert len(set(_SAID.split()) & set(out.split())) >= 5, "it hears about two words of three"
     assert "stt  done" in err
 
 
