@@ -1,6 +1,6 @@
 """What the system around the engines costs: notes a second over HTTP, against the engines alone.
 
-16 voice notes of 3 to 20 s in Ogg/Opus: a Whisper of tiny's dimensions, `echo`, a PocketTTS of real dimensions. Through
+48 voice notes of 3 to 20 s in Ogg/Opus: a Whisper of tiny's dimensions, `echo`, a PocketTTS of real dimensions. Through
 the system, that is uploads over HTTP until all have succeeded, with one worker, Postgres, Redis, API and client on the
 same machine. Alone, that is the same samples and replies given to the same engines in one process, stage after stage in
 the largest batches, without decoding, encoding or storing anything. Both take turns.
@@ -24,7 +24,7 @@ from voxqueue.stages import SAMPLE_RATE, LlmRequest, Samples, Stage, SttRequest,
 from workers.engines.registry import create_engine
 from workers.serving import Served
 
-RUNS, NOTES = 5, 16
+RUNS, NOTES = 5, 48
 _ENGINES = {Stage.STT: "faster_whisper", Stage.LLM: "echo", Stage.TTS: "pocket_tts"}
 
 
