@@ -11,6 +11,7 @@ from api.services import Services
 from voxqueue.errors import InvalidRequest, NotFound, WrongMediaType
 from voxqueue.jobs import repository
 from voxqueue.jobs.states import OPEN_STATES
+from voxqueue.keys.caller import ANYBODY, Caller
 
 _WAIT = re.compile(r"""\s*wait\s*=\s*("?)(\d{1,9})\1\s*(;.*)?""", re.IGNORECASE | re.ASCII)
 
@@ -21,6 +22,13 @@ async def _services(request: Request) -> Services:
 
 
 Use = Annotated[Services, Depends(_services)]
+
+
+async def _caller() -> Caller:
+    return ANYBODY
+
+
+Calling = Annotated[Caller, Depends(_caller)]
 
 
 async def _job_id(job_id: Annotated[str, Path(description="The job's id")]) -> UUID:
@@ -48,6 +56,7 @@ async def _waited(
     request: Request,
     job_id: JobId,
     services: Use,
+    caller: Calling,
     prefer: Annotated[
         list[str] | None,
         Header(description="`wait=N` answers when the job has finished, at the latest after N seconds"),
@@ -61,7 +70,7 @@ async def _waited(
 
     def is_over() -> bool:
         with services.transaction() as session:
-            return repository.state_of(session, job_id) not in OPEN_STATES
+            return repository.state_of(session, job_id, caller.tenant) not in OPEN_STATES
 
     await services.watch.wait(job_id, seconds=seconds, is_over=is_over, has_left=request.is_disconnected)
     return seconds

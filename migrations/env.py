@@ -4,8 +4,10 @@ from alembic import context
 from sqlalchemy import create_engine, text
 
 from voxqueue.database.base import Base
-from voxqueue.jobs import models  # noqa: F401  fills the metadata
+from voxqueue.jobs import models as job_models  # noqa: F401  these three fill the metadata
+from voxqueue.keys import models as key_models  # noqa: F401
 from voxqueue.settings import DatabaseSettings, settings
+from voxqueue.webhooks import models as webhook_models  # noqa: F401
 
 _LOCK = 0x766F78  # any number that nobody else uses: several processes may start, and migrate, at once
 

@@ -56,7 +56,8 @@ def _sessions(database_url: str) -> Iterator[Sessions]:
 def sessions(_sessions: Sessions) -> Sessions:
     """Sessions on the module's database, emptied before each test."""
     with _sessions.begin() as session:
-        session.execute(text("TRUNCATE jobs, stage_runs, notes, doomed_blobs"))
+        tables = "jobs, notes, doomed_blobs, api_keys, webhook_endpoints, signing_secrets, events"
+        session.execute(text(f"TRUNCATE {tables} CASCADE"))
     return _sessions
 
 

@@ -67,6 +67,34 @@ class ResultNotReady(VoxqueueError):
     status, code, title = 409, "result-not-ready", "The job has no such result yet"
 
 
+class Unauthorized(VoxqueueError):
+    status, code, title = 401, "unauthorized", "A valid API key is needed"
+
+
+class Forbidden(VoxqueueError):
+    status, code, title = 403, "forbidden", "The API key does not allow this"
+
+
+class RateLimited(VoxqueueError):
+    status, code, title = 429, "rate-limited", "Too many requests"
+
+
+class TooManyJobs(VoxqueueError):
+    status, code, title = 429, "too-many-jobs", "Too many jobs under way"
+
+
+class IdempotencyKeyReused(VoxqueueError):
+    status, code, title = 422, "idempotency-key-reused", "The idempotency key belongs to another request"
+
+
+class IdempotencyKeyInUse(VoxqueueError):
+    status, code, title = 409, "idempotency-key-in-use", "A request with this idempotency key is under way"
+
+
+class JobNotEnded(VoxqueueError):
+    status, code, title = 409, "job-not-ended", "The job has not ended in vain"
+
+
 class BodyTooLarge(VoxqueueError):
     status, code, title = 413, "body-too-large", "The upload is too large"
 
@@ -132,6 +160,10 @@ class DatabaseUnavailable(Unavailable):
     code, title = "database-unavailable", "The database does not answer"
 
 
+class QueueFull(Unavailable):
+    code, title = "queue-full", "The queue is full"
+
+
 class BlobMissing(VoxqueueError):
     """The object store holds nothing under this key."""
 
@@ -185,6 +217,12 @@ class WorkersLost(StageError):
     """The job is likely to be what kills its workers."""
 
     code, title = "workers-lost", "The job's workers went away"
+
+
+class JobExpired(StageError):
+    """No worker could begin the job for so long that its result would come too late."""
+
+    code, title = "job-expired", "The job has waited for too long"
 
 
 class EngineUnusable(VoxqueueError):

@@ -71,8 +71,23 @@ class S3Settings(BaseModel):
     url_seconds: int = Field(3600, ge=1, description="How long a presigned download address lives")
 
 
+class ApiSettings(BaseModel):
+    """Who may call the API."""
+
+    keys: Literal["required", "open"] = Field(
+        "required",
+        description="`open` lets everybody in, on loopback addresses only; `voxqueue up`, and `voxqueue api` on "
+        "loopback, are open unless this says `required`",
+    )
+    cors_origins: Names = Field((), description="Origins whose pages may call, such as `https://app.example.com`")
+
+
 class LimitsSettings(BaseModel):
     """What the API refuses, before anything is queued."""
+
+    requests: str = Field("6000/minute", description="Requests of one key, as `NUMBER/second|minute|hour`")
+    open_jobs: int = Field(20_000, ge=1, description="Jobs of one key that have not finished")
+    queued_jobs: int = Field(100_000, ge=1, description="Jobs that wait, of all keys together")
 
     upload_bytes: int = Field(26_214_400, ge=1, description="Largest recording in bytes")
     note_seconds: float = Field(900, gt=0, description="Longest recording in seconds")
@@ -96,6 +111,33 @@ class JobsSettings(BaseModel):
     retry_delay_max_s: float = Field(60, ge=0, description="Longest pause between tries")
     sweep_s: float = Field(5, gt=0, description="How often lost leases and lost hints are looked for")
     hint_stale_s: float = Field(15, gt=0, description="How long a queued job waits before its hint may be sent again")
+    max_lost_workers: int = Field(3, ge=1, description="How many workers a job may lose before it is taken for poison")
+    expire_s: float = Field(86_400, gt=0, description="How long a job may wait for a worker before it fails")
+    keep_days: float = Field(30, gt=0, description="How long a finished job, its recording and its results are kept")
+
+
+class WebhooksSettings(BaseModel):
+    """Deliveries to webhook endpoints."""
+
+    schedule: Numbers = Field(
+        (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400),
+        min_length=1,
+        description="Seconds before each attempt; after the last one the delivery has failed",
+    )
+    timeout_s: float = Field(15, gt=0, description="Longest that one attempt may take, all in all")
+    parallel: int = Field(256, ge=1, description="Attempts under way in one courier")
+    parallel_per_host: int = Field(4, ge=1, description="Of these, those to one host")
+    disable_after_s: float = Field(
+        432_000, gt=0, description="An endpoint that has failed for so long, and nothing but failed, is disabled"
+    )
+    rotation_s: float = Field(86_400, ge=0, description="How long the old secret signs beside a new one")
+    allow_networks: Names = Field(
+        (), description="Private networks that may be called, such as `10.1.0.0/16`; none unless named"
+    )
+    allow_http: bool = Field(False, description="Whether addresses may begin with `http://`")
+    ports: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (443, 80, 8443, 8080), min_length=1, description="Ports that may be called"
+    )
 
 
 class WorkerSettings(BaseModel):
@@ -289,8 +331,10 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     storage: StorageSettings = StorageSettings()
     s3: S3Settings = S3Settings()
+    api: ApiSettings = ApiSettings()
     limits: LimitsSettings = LimitsSettings()
     jobs: JobsSettings = JobsSettings()
+    webhooks: WebhooksSettings = WebhooksSettings()
     worker: WorkerSettings = WorkerSettings()
     ready: ReadySettings = ReadySettings()
     stt: SttSettings = SttSettings()

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.answers import as_json, shown
-from api.dependencies import JobId, Use, Waited
+from api.dependencies import Calling, JobId, Use, Waited
 from api.schemas.jobs import JOBS_PATH, JobPage, JobView
 from api.schemas.problems import problems
 from voxqueue.errors import InvalidRequest, JobFinished
@@ -21,16 +21,17 @@ router = APIRouter(prefix=JOBS_PATH, tags=["jobs"])
 
 
 @router.get("/{job_id}", response_model=JobView, responses=problems(404, 503), summary="Show a job")
-def show_job(job_id: JobId, services: Use, waited: Waited) -> Response:
+def show_job(job_id: JobId, services: Use, caller: Calling, waited: Waited) -> Response:
     """Where the job stands and what it has brought so far. `Prefer: wait=N` waits for it to finish."""
     with services.transaction() as session:
-        job = repository.get(session, job_id)
+        job = repository.get(session, job_id, caller.tenant)
     return shown(job, {} if waited is None else {"Preference-Applied": f"wait={waited}"})
 
 
 @router.get("", response_model=JobPage, responses=problems(422, 503), summary="List jobs")
 def list_jobs(
     services: Use,
+    caller: Calling,
     limit: Annotated[int, Query(ge=1, le=100, description="Most jobs on the page")] = 20,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
     state: Annotated[JobState | None, Query(description="Only jobs in this state")] = None,
@@ -39,18 +40,18 @@ def list_jobs(
     """Jobs from the newest on, page by page."""
     after = None if cursor is None else _read_cursor(cursor)
     with services.transaction() as session:
-        found = repository.page(session, limit=limit + 1, after=after, state=state, kind=kind)
+        found = repository.page(session, caller.tenant, limit=limit + 1, after=after, state=state, kind=kind)
     jobs = found[:limit]
     more = len(found) > limit
     return as_json(JobPage(jobs=[JobView.of(job) for job in jobs], next_cursor=_cursor(jobs[-1].id) if more else None))
 
 
 @router.post("/{job_id}/cancel", response_model=JobView, responses=problems(404, 409, 503), summary="Cancel a job")
-def cancel_job(job_id: JobId, services: Use) -> Response:
+def cancel_job(job_id: JobId, services: Use, caller: Calling) -> Response:
     """End a job that has not finished. What it has brought so far stays."""
     with services.transaction() as session:
-        [canceled] = lifecycle.move(session.connection(), [lifecycle.cancel(job_id)])
-        job = repository.get(session, job_id)
+        [canceled] = lifecycle.move(session.connection(), [lifecycle.cancel(job_id, caller.tenant)])
+        job = repository.get(session, job_id, caller.tenant)
         if canceled is None:
             raise JobFinished(f"The job has already {_ended(job.state)}; there is nothing to cancel.")
     services.announcer.announce(job_id, JobState.CANCELED)
@@ -58,10 +59,10 @@ def cancel_job(job_id: JobId, services: Use) -> Response:
 
 
 @router.delete("/{job_id}", status_code=204, responses=problems(404, 503), summary="Delete a job")
-def delete_job(job_id: JobId, services: Use) -> Response:
+def delete_job(job_id: JobId, services: Use, caller: Calling) -> Response:
     """Remove a job in any state, its recording and its results."""
     with services.transaction() as session:
-        repository.remove(session, repository.get(session, job_id, lock=True))
+        repository.remove(session, repository.get(session, job_id, caller.tenant, lock=True))
     services.announcer.announce(job_id, JobState.CANCELED)
     services.queue.ask_for_upkeep()
     return Response(status_code=204)

@@ -9,7 +9,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from api.answers import as_json
-from api.dependencies import JobId, Use
+from api.dependencies import Calling, JobId, Use
 from api.problems import problem
 from api.schemas.jobs import JOBS_PATH, TranscriptView
 from api.schemas.problems import problems
@@ -49,11 +49,14 @@ _WRITERS: dict[TranscriptFormat, tuple[str, Callable[[SttResult], str]]] = {
     summary="Fetch the transcript",
 )
 def show_transcript(
-    job_id: JobId, services: Use, as_format: Annotated[TranscriptFormat, Query(alias="format")] = TranscriptFormat.JSON
+    job_id: JobId,
+    services: Use,
+    caller: Calling,
+    as_format: Annotated[TranscriptFormat, Query(alias="format")] = TranscriptFormat.JSON,
 ) -> Response:
     """The transcript as JSON, as plain text, or as subtitles."""
     with services.transaction() as session:
-        result = _result(repository.get(session, job_id), Stage.STT, "transcript")
+        result = _result(repository.get(session, job_id, caller.tenant), Stage.STT, "transcript")
     if as_format is TranscriptFormat.JSON:
         return as_json(TranscriptView.model_validate(result))
     media_type, write = _WRITERS[as_format]
@@ -72,10 +75,12 @@ def show_transcript(
     },
     summary="Fetch the speech",
 )
-def show_audio(job_id: JobId, services: Use, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+def show_audio(
+    job_id: JobId, services: Use, caller: Calling, if_none_match: Annotated[str | None, Header()] = None
+) -> Response:
     """The spoken reply as a file. Takes `Range` requests; with an object store, redirects there."""
     with services.transaction() as session:
-        result = _result(repository.get(session, job_id), Stage.TTS, "speech")
+        result = _result(repository.get(session, job_id, caller.tenant), Stage.TTS, "speech")
     media_type, extension = result["media_type"], AudioFormat(result["format"]).extension
     etag, file_name = f'"{result["sha256"]}"', f"voxqueue-{job_id}.{extension}"
     if etag in (if_none_match or ""):

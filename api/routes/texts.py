@@ -4,7 +4,7 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from api.answers import accepted
-from api.dependencies import Use, takes_json
+from api.dependencies import Calling, Use, takes_json
 from api.schemas.jobs import JobView
 from api.schemas.problems import problems
 from api.schemas.submissions import TextBody
@@ -23,11 +23,11 @@ router = APIRouter(tags=["submit"])
     dependencies=[Depends(takes_json)],
     summary="Send a text",
 )
-def submit_text(body: TextBody, services: Use) -> Response:
+def submit_text(body: TextBody, services: Use, caller: Calling) -> Response:
     """Queue a job for a text. `Location` is where to follow the job."""
     wishes = body.wishes()
     submission.check(wishes, services.settings.limits, services.voices.may_know)
     with services.transaction() as session:
-        job = submission.submit(session, wishes)
+        job = submission.submit(session, caller, wishes)
     services.queue.hint([submission.hint(job)])
     return accepted(job)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Form
 from starlette.responses import Response
 
 from api.answers import accepted
-from api.dependencies import Use, takes_form
+from api.dependencies import Calling, Use, takes_form
 from api.schemas.jobs import JobView
 from api.schemas.problems import problems
 from api.schemas.submissions import VoiceNoteForm
@@ -26,7 +26,7 @@ router = APIRouter(tags=["submit"])
     dependencies=[Depends(takes_form)],
     summary="Upload a voice note",
 )
-def submit_voice_note(form: Annotated[VoiceNoteForm, Form()], services: Use) -> Response:
+def submit_voice_note(form: Annotated[VoiceNoteForm, Form()], services: Use, caller: Calling) -> Response:
     """Store a recording and queue a job for it. `Location` is where to follow the job."""
     limits, store = services.settings.limits, services.store
     wishes = form.wishes()
@@ -34,6 +34,6 @@ def submit_voice_note(form: Annotated[VoiceNoteForm, Form()], services: Use) -> 
     note = intake.receive(form.file.file, file_name=form.file.filename, store=store, limits=limits)
     # The commit stands outside: if its outcome is unknown, the row may be there, and then it needs its recording.
     with services.transaction() as session, intake.kept_only_if_done(store, note):
-        job = submission.submit(session, wishes, note)
+        job = submission.submit(session, caller, wishes, note)
     services.queue.hint([submission.hint(job)])
     return accepted(job)

@@ -15,6 +15,7 @@ from voxqueue.database.session import Sessions
 from voxqueue.jobs import repository
 from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.states import JobState
+from voxqueue.keys.caller import DEFAULT_TENANT
 from voxqueue.queue import JobQueue
 from voxqueue.settings import DatabaseSettings, RedisSettings, Settings, StorageSettings
 from voxqueue.stages import Stage
@@ -76,7 +77,7 @@ def test_a_voice_note_is_stored_queued_and_answered_with_its_job(
 
     assert api.get(answer.headers["location"]).json() == shown, "the answer is what the database holds"
     with sessions() as session:
-        job = repository.get(session, UUID(shown["id"]))
+        job = repository.get(session, UUID(shown["id"]), DEFAULT_TENANT)
     assert (job.instructions, job.audio_format, job.priority) == ("Be brief.", "mp3", Priority.HIGH)
     assert job.note is not None
     assert job.note.sha256 == hashlib.sha256(note).hexdigest()
@@ -189,4 +190,4 @@ def test_without_redis_a_job_is_accepted_and_waits(note: bytes, api_settings: Se
     assert answer.status_code == 202
     assert answer.elapsed.total_seconds() < 2, "nobody waits for Redis"
     with sessions() as session:
-        assert repository.get(session, UUID(answer.json()["id"])).state is JobState.QUEUED
+        assert repository.get(session, UUID(answer.json()["id"]), DEFAULT_TENANT).state is JobState.QUEUED

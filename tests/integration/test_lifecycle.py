@@ -17,6 +17,7 @@ from voxqueue.jobs.models import Job
 from voxqueue.jobs.options import Options
 from voxqueue.jobs.states import JobState, RunState
 from voxqueue.jobs.submission import Wishes
+from voxqueue.keys.caller import ANYBODY, DEFAULT_TENANT
 from voxqueue.stages import Stage, Task
 
 pytestmark = pytest.mark.integration
@@ -42,7 +43,7 @@ def claim(sessions: Sessions, job_id: UUID, *, stages: tuple[Stage, ...] = ALL, 
 
 def load(sessions: Sessions, job_id: UUID) -> Job:
     with sessions() as session:
-        return repository.get(session, job_id)
+        return repository.get(session, job_id, DEFAULT_TENANT)
 
 
 def done(stage: Stage, **result: str) -> Outcome:
@@ -59,7 +60,7 @@ def test_a_job_goes_through_its_stages_and_each_is_written_down(sessions: Sessio
     assert [run.state for run in job.runs] == [RunState.RUNNING, RunState.PENDING]
 
     [moved] = move(sessions, lifecycle.proceed(job_id, 1, done(Stage.LLM, text="hi"), Stage.TTS, lease_s=60))
-    assert moved == Moved(job_id, 1, JobState.RUNNING, Stage.TTS, job.priority, is_due=True, claimed=None)
+    assert moved == Moved(job_id, 1, JobState.RUNNING, Stage.TTS, job.priority, is_due=True, claimed=None, owes=False)
     job = load(sessions, job_id)
     assert [run.state for run in job.runs] == [RunState.SUCCEEDED, RunState.RUNNING]
     assert job.runs[0].result == {"text": "hi"}
@@ -166,7 +167,7 @@ def test_what_an_engine_yields_can_always_be_stored(sessions: Sessions) -> None:
 def test_a_worker_is_told_what_was_asked_of_each_stage(sessions: Sessions) -> None:
     wished = Options(task=Task.TRANSLATE, prompt="Zwieback", word_timestamps=True)
     with sessions.begin() as session:
-        job = submission.submit(session, Wishes(kind=Kind.REPLY, text="hi", options=wished))
+        job = submission.submit(session, ANYBODY, Wishes(kind=Kind.REPLY, text="hi", options=wished))
     moved = claim(sessions, job.id)
     assert moved is not None
     assert moved.claimed is not None
@@ -239,7 +240,7 @@ def test_cancel_ends_an_open_job_at_once_and_its_worker_is_refused(sessions: Ses
     job_id = queue_job(sessions)
     if claimed:
         assert claim(sessions, job_id)
-    assert move(sessions, lifecycle.cancel(job_id))[0]
+    assert move(sessions, lifecycle.cancel(job_id, DEFAULT_TENANT))[0]
     assert move(sessions, lifecycle.succeed(job_id, 1, done(Stage.LLM, text="late"))) == [None]
     job = load(sessions, job_id)
     assert job.state is JobState.CANCELED
@@ -250,7 +251,7 @@ def test_a_finished_job_moves_no_more(sessions: Sessions) -> None:
     job_id = queue_job(sessions, Kind.REPLY)
     assert claim(sessions, job_id)
     assert move(sessions, lifecycle.succeed(job_id, 1, done(Stage.LLM, text="hi")))[0]
-    assert move(sessions, lifecycle.cancel(job_id)) == [None]
+    assert move(sessions, lifecycle.cancel(job_id, DEFAULT_TENANT)) == [None]
     assert claim(sessions, job_id) is None
 
 
@@ -313,7 +314,7 @@ def test_removing_a_job_dooms_its_blobs(sessions: Sessions) -> None:
         sessions, lifecycle.succeed(job_id, 1, done(Stage.LLM, text="x"), (done(Stage.TTS, key="speech/1.ogg"),))
     )[0]
     with sessions.begin() as session:
-        repository.remove(session, repository.get(session, job_id))
+        repository.remove(session, repository.get(session, job_id, DEFAULT_TENANT))
     with sessions() as session:
         assert list(repository.doomed(session, 10)) == ["speech/1.ogg"]
         assert session.execute(text("SELECT count(*) FROM stage_runs")).scalar() == 0

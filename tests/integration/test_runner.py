@@ -18,6 +18,7 @@ from voxqueue.jobs.models import Job
 from voxqueue.jobs.options import Options
 from voxqueue.jobs.states import JobState
 from voxqueue.jobs.submission import Wishes
+from voxqueue.keys.caller import ANYBODY, DEFAULT_TENANT
 from voxqueue.queue import JobQueue
 from voxqueue.settings import DatabaseSettings, JobsSettings, RedisSettings, Settings, StageSettings, StorageSettings
 from voxqueue.stages import LlmRequest, LlmResult, Stage
@@ -85,13 +86,13 @@ class Bench:
 
     def job(self, job_id: UUID) -> Job:
         with self.sessions() as session:
-            return repository.get(session, job_id)
+            return repository.get(session, job_id, DEFAULT_TENANT)
 
     @contextmanager
     def running(self) -> Iterator[UUID]:
         """A job that the engine has begun with. It goes on to its end when the block does."""
         with self.sessions.begin() as session:
-            job_id = submission.submit(session, Wishes(kind=Kind.REPLY, text="hi")).id
+            job_id = submission.submit(session, ANYBODY, Wishes(kind=Kind.REPLY, text="hi")).id
         thread = threading.Thread(target=self.runner.run, args=(job_id,))
         thread.start()
         try:

@@ -1,5 +1,7 @@
 """Moves jobs from state to state. `move` is the only writer of a job's and a stage run's `state`.
 
+The same statement writes the events that somebody is to be told of, and to whom they are owed (the outbox).
+
 A move is a value that says what somebody wants; whether it came about is the answer. Everything a worker wants carries
 the attempt that it holds (the fencing token), so whoever lost its lease changes nothing any more. All times are the
 database's.
@@ -43,7 +45,8 @@ class Outcome:
 class Move:
     """What somebody wants of a job. Make one with the functions below, which name every case there is.
 
-    `attempt` and `at` are what its claim and its stage must be now, `stage` is where it stands afterwards.
+    `attempt`, `at` and `tenant` are what its claim, its stage and its owner must be now, `stage` is where it stands
+    afterwards. `anew` forgets that it has ended before.
     """
 
     job_id: UUID
@@ -59,6 +62,8 @@ class Move:
     lease_s: float | None = None
     due_in_s: float = 0
     lost: bool = False
+    anew: bool = False
+    tenant: str | None = None
     error: dict[str, Any] | None = None
 
 
@@ -89,7 +94,10 @@ class ClaimedJob:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A move that came about: the job as it stands now. `is_due`: not one that waits for a later time."""
+    """A move that came about: the job as it stands now.
+
+    `is_due`: not one that waits for a later time. `owes`: somebody is to be told by webhook.
+    """
 
     job_id: UUID
     attempt: int
@@ -98,6 +106,7 @@ class Moved:
     priority: Priority
     is_due: bool
     claimed: ClaimedJob | None
+    owes: bool
 
 
 def claim(job_id: UUID, *, worker: str, stages: Iterable[Stage], lease_s: float) -> Move:
@@ -169,9 +178,32 @@ def give_up(job_id: UUID, attempt: int, error: dict[str, Any]) -> Move:
     return Move(job_id=job_id, attempt=attempt, to=JobState.FAILED, outcomes=(failed,), lost=True, error=error)
 
 
-def cancel(job_id: UUID) -> Move:
+def expire(job_id: UUID, attempt: int, error: dict[str, Any]) -> Move:
+    """End a job that waits and has waited for too long."""
+    failed = Outcome(stage=None, state=RunState.FAILED, reason=error["detail"])
+    return Move(
+        job_id=job_id,
+        attempt=attempt,
+        to=JobState.FAILED,
+        origins=(JobState.QUEUED,),
+        outcomes=(failed,),
+        error=error,
+    )
+
+
+def cancel(job_id: UUID, tenant: str) -> Move:
     """End a job at its owner's wish, wherever it stands. Its worker notices at its next write."""
-    return Move(job_id=job_id, to=JobState.CANCELED, origins=(JobState.QUEUED, JobState.RUNNING))
+    return Move(job_id=job_id, tenant=tenant, to=JobState.CANCELED, origins=(JobState.QUEUED, JobState.RUNNING))
+
+
+def retry(job_id: UUID, tenant: str) -> Move:
+    """Queue a job that has failed or been canceled again, at its owner's wish, at the stage where it stood.
+
+    What it has committed stays; tries and lost leases are counted anew.
+    """
+    return Move(
+        job_id=job_id, tenant=tenant, to=JobState.QUEUED, origins=(JobState.FAILED, JobState.CANCELED), anew=True
+    )
 
 
 # One statement, so that a move costs one round trip and cannot be half made. The rows are locked in the order of their
@@ -181,21 +213,23 @@ _MOVE = """
 WITH moves AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(moves)s::jsonb) AS m(
         job_id uuid, "to" text, origins jsonb, attempt int, at text, stage text, outcomes jsonb, claims boolean,
-        served jsonb, worker text, lease_s float8, due_in_s float8, lost boolean, error jsonb)
+        served jsonb, worker text, lease_s float8, due_in_s float8, lost boolean, anew boolean,
+        tenant text, error jsonb)
 ), locked AS MATERIALIZED (
     SELECT id FROM jobs WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR UPDATE
 ), moved AS (
     UPDATE jobs SET
         state = m."to",
         attempt = jobs.attempt + coalesce(m.claims, false)::int,
-        lost_leases = jobs.lost_leases + coalesce(m.lost, false)::int,
+        lost_leases = CASE WHEN m.anew THEN 0 ELSE jobs.lost_leases + coalesce(m.lost, false)::int END,
         stage = coalesce(m.stage, jobs.stage),
         worker = coalesce(m.worker, jobs.worker),
         lease_until = CASE WHEN m."to" = 'running' THEN now() + make_interval(secs => m.lease_s) END,
         due_at = CASE WHEN m."to" = 'queued' THEN now() + make_interval(secs => m.due_in_s) ELSE jobs.due_at END,
         -- A hint belongs to the stage that it was sent for: one that goes on here has none.
         hinted_at = CASE WHEN m."to" = 'queued' AND m.due_in_s = 0 THEN now() WHEN m.claims THEN jobs.hinted_at END,
-        started_at = CASE WHEN m."to" = 'running' THEN coalesce(jobs.started_at, now()) ELSE jobs.started_at END,
+        started_at = CASE WHEN m."to" = 'running' THEN coalesce(jobs.started_at, now())
+                     WHEN NOT coalesce(m.anew, false) THEN jobs.started_at END,
         finished_at = CASE WHEN m."to" IN ('succeeded', 'failed', 'canceled') THEN now() END,
         error = m.error
     FROM moves m JOIN locked ON locked.id = m.job_id
@@ -204,9 +238,10 @@ WITH moves AS MATERIALIZED (
         AND m.origins ? jobs.state
         AND (m.attempt IS NULL OR jobs.attempt = m.attempt)
         AND (m.at IS NULL OR jobs.stage = m.at)
+        AND (m.tenant IS NULL OR jobs.tenant = m.tenant)
         AND (m.served IS NULL OR (m.served ? jobs.stage AND jobs.due_at <= now()))
         AND (m.lost IS NULL OR jobs.lease_until < now())
-    RETURNING jobs.*, m.claims, m.outcomes
+    RETURNING jobs.*, m.claims, m.anew, m.outcomes
 ), outcomes AS (
     SELECT moved.id AS job_id, coalesce(o.stage, moved.stage) AS stage, o.state, o.engine, o.model, o.result, o.reason,
         o.run_ms, o.started_ms_ago, o.batch_size, o.degradations, o.failed_try
@@ -243,6 +278,36 @@ WITH moves AS MATERIALIZED (
     WHERE stage_runs.job_id = ANY(%(ids)s::uuid[]) AND stage_runs.job_id = moved.id
         AND moved.state IN ('failed', 'canceled') AND stage_runs.state IN ('pending', 'running')
         AND NOT EXISTS (SELECT FROM outcomes o WHERE o.job_id = moved.id AND o.stage = stage_runs.stage)
+), begun_anew AS (
+    UPDATE stage_runs SET state = 'pending', failures = 0, reason = NULL, started_at = NULL, finished_at = NULL,
+        ready_at = CASE WHEN stage_runs.stage = moved.stage THEN now() END
+    FROM moved
+    WHERE stage_runs.job_id = ANY(%(ids)s::uuid[]) AND stage_runs.job_id = moved.id
+        AND moved.anew AND stage_runs.state <> 'succeeded'
+), facts AS (
+    SELECT id AS job_id, 'job.started' AS type, stage, 1 AS place FROM moved WHERE claims AND started_at = now()
+    UNION ALL SELECT job_id, 'job.stage_completed', stage, 2 FROM outcomes WHERE state = 'succeeded'
+    UNION ALL SELECT id, 'job.' || state, stage, 3 FROM moved WHERE state IN ('succeeded', 'failed', 'canceled')
+), owed AS (
+    SELECT facts.*, receiver.endpoint_id, receiver.url
+    FROM facts JOIN moved ON moved.id = facts.job_id CROSS JOIN LATERAL (
+        SELECT NULL::uuid AS endpoint_id, moved.webhook_url AS url WHERE moved.webhook_events ? facts.type
+        UNION ALL
+        SELECT id, url FROM webhook_endpoints
+        WHERE webhook_endpoints.tenant = moved.tenant AND enabled AND events ? facts.type
+    ) AS receiver
+), told AS (  -- what nobody is to be told of is no event
+    INSERT INTO events (tenant, job_id, type, data)
+    SELECT moved.tenant, moved.id, fact.type,
+        jsonb_build_object('job_id', moved.id, 'kind', moved.kind, 'state', moved.state, 'stage', fact.stage,
+            'attempt', moved.attempt, 'metadata', moved.metadata)
+        || CASE WHEN moved.error IS NULL THEN '{}' ELSE jsonb_build_object('error', moved.error) END
+    FROM (SELECT DISTINCT job_id, type, stage, place FROM owed) AS fact JOIN moved ON moved.id = fact.job_id
+    ORDER BY moved.id, fact.place
+    RETURNING id, job_id, type
+), deliveries_made AS (
+    INSERT INTO deliveries (event_id, endpoint_id, url)
+    SELECT told.id, owed.endpoint_id, owed.url FROM owed JOIN told USING (job_id, type)
 )
 SELECT moved.id, moved.attempt, moved.state, moved.stage, moved.priority, moved.due_at <= now(), moved.claims,
     moved.kind, notes.key, notes.seconds, moved.text, moved.language, moved.instructions, moved.voice,
@@ -250,7 +315,8 @@ SELECT moved.id, moved.attempt, moved.state, moved.stage, moved.priority, moved.
     CASE WHEN moved.claims THEN (
         SELECT jsonb_object_agg(stage, result) FROM stage_runs WHERE job_id = moved.id AND state = 'succeeded') END,
     CASE WHEN moved.claims THEN (
-        SELECT failures FROM stage_runs WHERE job_id = moved.id AND stage = moved.stage) END
+        SELECT failures FROM stage_runs WHERE job_id = moved.id AND stage = moved.stage) END,
+    EXISTS (SELECT FROM owed WHERE owed.job_id = moved.id)
 FROM moved LEFT JOIN notes ON notes.id = moved.note_id AND moved.claims
 """
 
@@ -284,7 +350,7 @@ def _move_once(connection: Connection, moves: Sequence[Move]) -> dict[UUID, Move
 
 
 def _moved(row: Any) -> Moved:
-    job_id, attempt, state, stage, priority, is_due, claims, kind, *wishes, lost_leases, results, failures = row
+    job_id, attempt, state, stage, priority, is_due, claims, kind, *wishes, lost_leases, results, failures, owes = row
     claimed = None
     if claims:
         key, seconds, words, language, instructions, voice, audio_format, options = wishes
@@ -305,7 +371,7 @@ def _moved(row: Any) -> Moved:
             failures=failures,
             lost_leases=lost_leases,
         )
-    return Moved(job_id, attempt, JobState(state), Stage(stage), Priority(priority), is_due, claimed)
+    return Moved(job_id, attempt, JobState(state), Stage(stage), Priority(priority), is_due, claimed, owes)
 
 
 def _as_json(value: object) -> object:

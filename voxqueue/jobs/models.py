@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from voxqueue.database.base import Base, new_id
 from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.states import JobState, RunState
+from voxqueue.keys.caller import DEFAULT_TENANT
 from voxqueue.stages import Stage
 
 
@@ -43,7 +44,7 @@ class Job(Base):
 
     `attempt` counts the claims and is the fencing token: a worker's write says which claim it speaks for. `lost_leases`
     counts the workers that went away with the job. `due_at` is when the job may run next, `hinted_at` when a message
-    about it was last sent.
+    about it was last sent. `api_key` is the id of the key that it came with. `webhook_url` is told of `webhook_events`.
     """
 
     __tablename__ = "jobs"
@@ -54,14 +55,20 @@ class Job(Base):
         CheckConstraint(_one_of("priority", Priority), name="priority"),
         CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease"),
         CheckConstraint("(state IN ('succeeded', 'failed', 'canceled')) = (finished_at IS NOT NULL)", name="finished"),
-        # One index for each question that is asked often: a page of jobs, what waits where, which lease was lost.
-        Index(None, "state", "id"),
+        # One index for each question that is asked often: a page of jobs, what waits where, which lease was lost,
+        # how many a caller has under way, what finished lately or long ago.
+        Index(None, "tenant", "id"),
+        Index(None, "tenant", "state", "id"),
         Index("ix_jobs_queued", "stage", "due_at", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_running", "stage", "lease_until", postgresql_where=text("state = 'running'")),
+        Index("ix_jobs_open", "api_key", postgresql_where=text("state IN ('queued', 'running')")),
+        Index("ix_jobs_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index(None, "note_id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    tenant: Mapped[str] = mapped_column(default=DEFAULT_TENANT, server_default=DEFAULT_TENANT)
+    api_key: Mapped[str | None]
     kind: Mapped[Kind]
     state: Mapped[JobState] = mapped_column(default=JobState.QUEUED)
     stage: Mapped[Stage]
@@ -74,6 +81,8 @@ class Job(Base):
     audio_format: Mapped[str]
     options: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # as `Options` has them
     client_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
+    webhook_url: Mapped[str | None]
+    webhook_events: Mapped[list[str] | None] = mapped_column(JSONB(none_as_null=True))
     error: Mapped[dict[str, Any] | None]
 
     attempt: Mapped[int] = mapped_column(default=0)
@@ -147,3 +156,20 @@ class DoomedBlob(Base):
 
     key: Mapped[str] = mapped_column(primary_key=True)
     doomed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class IdempotencyKey(Base):
+    """A caller's own name for a submission, so that sending it again makes no second job.
+
+    Without a job, a request with this name is under way; after `reserved_until` that request is taken for dead.
+    """
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index(None, "created_at"), Index(None, "job_id"))
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    job_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    reserved_until: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

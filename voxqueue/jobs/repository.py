@@ -99,22 +99,29 @@ def _values(row: Base) -> dict[str, Any]:
     return {attribute.columns[0].name: known[attribute.key] for attribute in attributes if attribute.key in known}
 
 
-def get(session: Session, job_id: UUID, *, lock: bool = False) -> Job:
-    """One job with its note and runs; locked, nobody moves it until the commit. Raises `NotFound`."""
+def get(session: Session, job_id: UUID, tenant: str, *, lock: bool = False) -> Job:
+    """One job with its note and runs; locked, nobody moves it until the commit. Raises `NotFound`, also for a
+    stranger's."""
     if lock:
         job = session.get(Job, job_id, with_for_update={"of": Job})
     else:
         job = session.get(Job, job_id, options=[joinedload(Job.runs)])  # all in one query
-    if job is None:
+    if job is None or job.tenant != tenant:
         raise NotFound(f"There is no job {job_id}.")
     return job
 
 
 def page(
-    session: Session, *, limit: int, after: UUID | None = None, state: JobState | None = None, kind: Kind | None = None
+    session: Session,
+    tenant: str,
+    *,
+    limit: int,
+    after: UUID | None = None,
+    state: JobState | None = None,
+    kind: Kind | None = None,
 ) -> Sequence[Job]:
-    """Jobs from the newest on, those made before the job `after`; at most `limit`."""
-    query = select(Job).order_by(Job.id.desc()).limit(limit)
+    """A tenant's jobs from the newest on, those made before the job `after`; at most `limit`."""
+    query = select(Job).where(Job.tenant == tenant).order_by(Job.id.desc()).limit(limit)
     if after is not None:
         query = query.where(Job.id < after)
     if state is not None:
@@ -124,9 +131,9 @@ def page(
     return session.scalars(query).unique().all()
 
 
-def state_of(session: Session, job_id: UUID) -> JobState | None:
-    """Just the state, for those who wait for it."""
-    return session.scalar(select(Job.state).where(Job.id == job_id))
+def state_of(session: Session, job_id: UUID, tenant: str) -> JobState | None:
+    """Just the state, for those who wait for it; None if the tenant has no such job."""
+    return session.scalar(select(Job.state).where(Job.id == job_id, Job.tenant == tenant))
 
 
 def remove(session: Session, job: Job) -> None:

@@ -29,9 +29,9 @@ class RunState(StrEnum):
 OPEN_STATES = (JobState.QUEUED, JobState.RUNNING)
 
 TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
-    JobState.QUEUED: (JobState.RUNNING, JobState.CANCELED),
+    JobState.QUEUED: (JobState.RUNNING, JobState.FAILED, JobState.CANCELED),
     JobState.RUNNING: (JobState.RUNNING, JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED),
     JobState.SUCCEEDED: (),
-    JobState.FAILED: (),
-    JobState.CANCELED: (),
+    JobState.FAILED: (JobState.QUEUED,),
+    JobState.CANCELED: (JobState.QUEUED,),
 }

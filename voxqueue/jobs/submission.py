@@ -17,6 +17,7 @@ from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.models import Job, Note
 from voxqueue.jobs.options import Options
 from voxqueue.jobs.repository import Hint
+from voxqueue.keys.caller import Caller
 from voxqueue.settings import LimitsSettings
 from voxqueue.stages import Stage
 
@@ -39,6 +40,8 @@ class Wishes:
     audio_format: AudioFormat = AudioFormat.OGG
     options: Options = field(default_factory=Options)
     metadata: dict[str, Any] = field(default_factory=dict)
+    webhook_url: str | None = None
+    webhook_events: list[str] | None = None
     priority: Priority = Priority.NORMAL
 
 
@@ -66,9 +69,11 @@ def check(wishes: Wishes, limits: LimitsSettings, knows_voice: Callable[[str], b
         raise InvalidRequest.of(*faults)
 
 
-def submit(session: Session, wishes: Wishes, note: Note | None = None) -> Job:
-    """Add the job and its note. The caller commits, and then sends the hint."""
+def submit(session: Session, caller: Caller, wishes: Wishes, note: Note | None = None) -> Job:
+    """Add the caller's job and its note. The caller commits, and then sends the hint."""
     job = Job(
+        tenant=caller.tenant,
+        api_key=caller.key_id,
         kind=wishes.kind,
         note=note,
         text=wishes.text,
@@ -78,6 +83,8 @@ def submit(session: Session, wishes: Wishes, note: Note | None = None) -> Job:
         audio_format=wishes.audio_format.value,
         options=wishes.options.as_json(),
         client_metadata=wishes.metadata,
+        webhook_url=wishes.webhook_url,
+        webhook_events=wishes.webhook_events,
         priority=wishes.priority,
     )
     repository.add(session, job)

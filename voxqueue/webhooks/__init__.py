@@ -1,0 +1,1 @@
+"""Webhooks: what is told to whom about jobs, and a ledger of every attempt to tell it."""
