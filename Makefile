@@ -9,7 +9,7 @@ RUN := $(BIN)/python -m voxqueue
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo up test check bench clean
+.PHONY: help setup demo up test check bench soak clean
 .SILENT:
 
 help:
@@ -34,6 +34,9 @@ check: $(VENV)/dev ## Lint, format, types, and who may import whom
 
 bench: $(VENV)/dev ## Measure throughput and latency. ARGS="--help"
 	exec $(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/dev ## 50,000 queued jobs: memory, accept latency, none lost; a quarter of an hour
+	exec $(BIN)/python -m benchmarks soak
 
 clean: ## Remove .venv and all caches; the data of `make up` in .voxqueue stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build

@@ -24,9 +24,9 @@ def measure() -> dict[str, Any]:
         pids = {name: stack.process(name) for name in ("api", "worker-1")}
         with httpx.Client(base_url=stack.api_url, timeout=60) as http, ThreadPoolExecutor(_SENDERS) as pool:
             list(pool.map(lambda _: _send(http, note), range(EARLY)))
-            early = {name: _rss_mib(pid) for name, pid in pids.items()}
+            early = {name: rss_mib(pid) for name, pid in pids.items()}
             list(pool.map(lambda _: _send(http, note), range(LATE - EARLY)))
-            late = {name: _rss_mib(pid) for name, pid in pids.items()}
+            late = {name: rss_mib(pid) for name, pid in pids.items()}
     growth = {name: round(late[name] / early[name], 3) for name in pids}
     return {
         "what": f"RSS after {LATE} voice notes over HTTP, divided by RSS after {EARLY}",
@@ -45,5 +45,6 @@ def _send(http: httpx.Client, note: bytes) -> None:
     assert job["state"] == "succeeded", job
 
 
-def _rss_mib(pid: int) -> float:
+def rss_mib(pid: int) -> float:
+    """The memory of a process that is in RAM now."""
     return round(psutil.Process(pid).memory_info().rss / 2**20, 1)

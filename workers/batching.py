@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from voxqueue.errors import DeadlineExceeded, EngineFailed, NotBegun, VoxqueueError
+from workers.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Batcher(Generic[RequestT, ResultT]):
         deadline_s: How long a request may take, waiting included.
         linger_s: How long to wait for company before a batch is taken, asked each time. An engine never lingers; the
             ledger does when many jobs are under way, as Postgres does with commit_delay and commit_siblings.
+        turns: With whom it takes turns; with nobody by default. Only for one that is not `parallel`.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Batcher(Generic[RequestT, ResultT]):
         parallel: int = 1,
         deadline_s: float,
         linger_s: Callable[[], float] = lambda: 0.0,
+        turns: Turns | None = None,
     ) -> None:
         self.name = name
         self.deadline_s = deadline_s
@@ -79,6 +82,7 @@ class Batcher(Generic[RequestT, ResultT]):
         self._max_count = max_count
         self._max_cost = max_cost
         self._linger_s = linger_s
+        self._turn = turns.join(self._fullness) if turns else None
         self._waiting: list[_Waiting[RequestT, ResultT]] = []
         self._changed = threading.Condition()
         self._stopping = False
@@ -181,6 +185,7 @@ class Batcher(Generic[RequestT, ResultT]):
         started = self._busy_since[number] = time.monotonic()
         results = self._answers([waiting.request for waiting in batch])
         del self._busy_since[number]
+        self._end_turn()
         run_ms = (time.monotonic() - started) * 1000
         for waiting, result in zip(batch, results, strict=True):
             _give(waiting, Answer(result, started, run_ms, len(batch)))
@@ -205,13 +210,25 @@ class Batcher(Generic[RequestT, ResultT]):
                 while len(self._waiting) < max(1, self._least) and not self._stopping:
                     self._changed.wait()
                 self._least = 0
-            if linger_s := self._linger_s():
-                time.sleep(linger_s)
-            with self._changed:
                 if self._stopping:
                     return None
+            if linger_s := self._linger_s():
+                time.sleep(linger_s)
+            if self._turn and not self._turn.take():
+                continue
+            with self._changed:
                 if batch := self._take():
                     return batch
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        if self._turn:
+            self._turn.give_back()
+
+    def _fullness(self) -> float:
+        """How full a batch would be that was taken now."""
+        waiting = len(self._waiting)
+        return waiting / self._max_count if waiting >= self._least else 0.0
 
     def _take(self) -> list[_Waiting[RequestT, ResultT]]:
         """The oldest request, and with it those that waste the least: the nearest in length, shortest first."""

@@ -123,7 +123,8 @@ class _Worker:
             app,
             name=self._node,
             queues=[stage.value for stage in self._stages],
-            threads=2 * max(self._at_once(stage) for stage in self._stages),  # half of them gather meanwhile
+            # For each stage, half of them gather meanwhile; a stage must not lack jobs since another has many.
+            threads=2 * sum(self._at_once(stage) for stage in self._stages),
             warm=self._warm,
             stop=self._stop,
         )

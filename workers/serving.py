@@ -17,6 +17,7 @@ from voxqueue.errors import EngineUnusable, VoxqueueError
 from voxqueue.settings import StageSettings
 from workers.batching import Answer, Batcher
 from workers.engines.base import Called, Engine
+from workers.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,12 @@ class Answered:
 
 
 class Served:
-    """A stage that is warm here. Many threads ask."""
+    """A stage that is warm here. Many threads ask.
 
-    def __init__(self, engine: Engine[Any, Any, Any, Any], settings: StageSettings) -> None:
+    Engines that each take all cores of a CPU for a batch take `turns`: side by side, both would only be slower.
+    """
+
+    def __init__(self, engine: Engine[Any, Any, Any, Any], settings: StageSettings, turns: Turns | None = None) -> None:
         self.engine = engine
         self.max_batch = min(settings.max_batch, engine.max_batch or settings.max_batch)
         self.batcher: Batcher[Any, Called[Any]] = Batcher(
@@ -48,6 +52,7 @@ class Served:
             max_cost=lambda: min(settings.max_cost, engine.ceiling),
             parallel=engine.parallel,
             deadline_s=settings.deadline_s,
+            turns=turns if engine.takes_all_cores and engine.device == "cpu" else None,
         )
         # Cutting up a note takes a core to itself; more at once would only slow down whoever prepares the next batch.
         self.cores = threading.BoundedSemaphore(os.cpu_count() or 1)

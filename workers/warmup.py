@@ -17,6 +17,7 @@ from voxqueue.stages import Stage
 from workers.engines.base import Engine, TtsEngine
 from workers.engines.registry import create_engine
 from workers.serving import Served
+from workers.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Warmup:
         self.voices: VoicesReport | None = None
         self._settings = settings
         self._on_change = on_change
+        self._turns = Turns()
         self._lock = threading.Lock()
 
     def snapshot(self) -> dict[Stage, StageReport]:
@@ -94,7 +96,7 @@ class Warmup:
             dtype=engine.dtype,
             load_time_ms=round((loaded - began) * 1000, 1),
         )
-        served = Served(engine, self._settings.stage(stage))
+        served = Served(engine, self._settings.stage(stage), self._turns)
         try:
             self._infer(stage, served)
             voices = _report_voices(engine) if isinstance(engine, TtsEngine) else self.voices

@@ -87,6 +87,7 @@ class Engine(ABC, Generic[RequestT, ResultT, PieceT, OutputT]):
         stand_in: Why nobody should mistake this engine for the real thing; None where it is one.
         max_batch: Most pieces it can take in one call; None leaves that to the settings.
         parallel: How many threads may call it at once. More than one only where something else does the batching.
+        takes_all_cores: Whether a model call, where it runs on a CPU, keeps the whole of it busy.
         ceiling: Most cost of a batch that its memory holds, as found out by running out of it.
         on_progress: What `load` tells of its longer steps: what is being done, and which share of it, from 0 to 1.
     """
@@ -94,6 +95,7 @@ class Engine(ABC, Generic[RequestT, ResultT, PieceT, OutputT]):
     stage: ClassVar[Stage]
     name: ClassVar[str]
     stand_in: ClassVar[str | None] = None
+    takes_all_cores: ClassVar[bool] = False
     model: str = ""
     device: str = "cpu"
     dtype: str | None = None

@@ -29,6 +29,7 @@ class TransformersEngine(SpeakingEngine):
     """Writes greedily, so that a request gets the same reply whatever it shares its batch with."""
 
     name = "transformers"
+    takes_all_cores = True
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

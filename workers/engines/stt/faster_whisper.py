@@ -33,6 +33,7 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
     """Any Whisper in CTranslate2's format, from tiny to large-v3-turbo and distilled ones."""
 
     name = "faster_whisper"
+    takes_all_cores = True
     _decoder: WhisperDecoder | None = None
 
     def __init__(self, settings: Settings) -> None:

@@ -31,6 +31,7 @@ class ParakeetEngine(SttEngine[Piece, Heard]):
     """A Parakeet with a CTC or a TDT decoder, in the format of transformers. It does not tell languages apart."""
 
     name = "parakeet"
+    takes_all_cores = True
     _decoder: ParakeetDecoder | None = None
 
     def __init__(self, settings: Settings) -> None:

@@ -54,6 +54,7 @@ class SpeakingEngine(TtsEngine[Piece, Spoken]):
         sample_rate: Samples per second of what it says. Known once it is loaded.
     """
 
+    takes_all_cores = True
     longest: int = 200
     languages: tuple[str, ...] = ()
     default_voice: str | None = None
