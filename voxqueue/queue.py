@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 UPKEEP_QUEUE = "upkeep"
 UPKEEP_TASK = "voxqueue.upkeep"
+DELIVERY_TASK = "voxqueue.deliver"
 _PRIORITIES = {Priority.HIGH: 0, Priority.NORMAL: 3, Priority.LOW: 6}  # on Redis, 0 goes first
 _AWAY = (KombuError, RedisError, OSError, RuntimeError)  # what kombu lets through when it cannot reach Redis
 _PAUSE_S = 2.0  # after a failed send, others need not wait for the same time-out
@@ -82,6 +83,13 @@ class JobQueue:
         """Have the courier sweep now instead of at its next turn."""
         return self._send([(UPKEEP_TASK, None)])
 
+    def ask_for_delivery(self) -> bool:
+        """Have a courier deliver now what is owed, instead of at its next turn. Call it after the commit.
+
+        Where a message to the courier still waits, that one will do: they do not pile up while there is no courier.
+        """
+        return self._send([(DELIVERY_TASK, None)], unless_one_waits=True)
+
     def empty(self, stage: Stage) -> set[Priority] | None:
         """The priorities of which no hint waits in Redis for a stage; None when Redis is away."""
         try:
@@ -98,7 +106,7 @@ class JobQueue:
     def close(self) -> None:
         self._app.close()
 
-    def _send(self, messages: Sequence[tuple[str, Hint | None]]) -> bool:
+    def _send(self, messages: Sequence[tuple[str, Hint | None]], *, unless_one_waits: bool = False) -> bool:
         if not messages:
             return True
         if time.monotonic() < self._silent_until:
@@ -107,6 +115,8 @@ class JobQueue:
             with self._app.producer_pool.acquire(block=True, timeout=2) as producer:
                 if time.monotonic() < self._silent_until:  # while we waited for our turn, others have found out
                     return False
+                if unless_one_waits and self._upkeep_waits(producer):
+                    return True
                 for name, hint in messages:
                     self._publish(producer, name, hint)
         except _AWAY as error:
@@ -114,6 +124,11 @@ class JobQueue:
             log.warning("%d hints not sent, the sweep will send them: %s", len(messages), error)
             return False
         return True
+
+    def _upkeep_waits(self, producer: Any) -> bool:
+        channel = producer.connection.default_channel
+        with channel.conn_or_acquire() as client:
+            return bool(client.llen(UPKEEP_QUEUE))
 
     def _publish(self, producer: Any, name: str, hint: Hint | None) -> None:
         if hint is None:

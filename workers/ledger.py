@@ -37,14 +37,20 @@ class Ledger:
     """The worker's pen. Each method waits until its move is committed, and raises only `VoxqueueError`.
 
     Args:
+        engine: The database.
+        announcer: Is told of every move.
+        owes: Called after a commit by which somebody is owed a delivery. It must not block.
         is_crowded: Whether so many jobs are under way that waiting a moment for further moves pays.
     """
 
-    def __init__(self, engine: Engine, announcer: Announcer, *, is_crowded: Callable[[], bool]) -> None:
+    def __init__(
+        self, engine: Engine, announcer: Announcer, owes: Callable[[], object], *, is_crowded: Callable[[], bool]
+    ) -> None:
         # A move is one statement: without a transaction around it, it costs one round trip.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._connection: Connection | None = None  # the batcher's thread keeps its own
         self._announcer = announcer
+        self._owes = owes
         self._batcher: Batcher[Move, Moved | None] = Batcher(
             "ledger",
             self._write,
@@ -116,6 +122,8 @@ class Ledger:
         for moved in made:
             if moved is not None:
                 self._announcer.announce(moved.job_id, moved.state)
+        if any(moved.owes for moved in made if moved is not None):
+            self._owes()
         return made
 
     def _disconnect(self) -> None:

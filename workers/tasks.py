@@ -1,4 +1,4 @@
-"""The Celery tasks: a stage's hint, and a request for upkeep. What they do stands elsewhere."""
+"""The Celery tasks: a stage's hint, and requests for upkeep and delivery. What they do stands elsewhere."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from celery import Celery
 from celery.exceptions import Reject
 
-from voxqueue.queue import UPKEEP_TASK, task_name
+from voxqueue.queue import DELIVERY_TASK, UPKEEP_TASK, task_name
 from voxqueue.stages import Stage
 from workers.runner import JobFailed, Runner, Stopping
 
@@ -23,9 +23,14 @@ def register_jobs(app: Celery, runner: Runner) -> None:
                 raise Reject(str(error), requeue=True) from None
 
 
-def register_upkeep(app: Celery, sweep: Callable[[], None]) -> None:
-    """The courier's task: sweep now."""
+def register_upkeep(app: Celery, sweep: Callable[[], None], deliver: Callable[[], None]) -> None:
+    """The courier's tasks: sweep now, deliver now. Whichever waits stands for a delivery, see `ask_for_delivery`."""
 
     @app.task(name=UPKEEP_TASK)
     def upkeep() -> None:
         sweep()
+        deliver()
+
+    @app.task(name=DELIVERY_TASK)
+    def delivery() -> None:
+        deliver()

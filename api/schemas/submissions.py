@@ -7,12 +7,14 @@ from fastapi import UploadFile
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from api.schemas import examples
+from api.schemas.webhooks import Address, JobEvents, JobEventsText
 from voxqueue.audio import AudioFormat
 from voxqueue.jobs.kinds import NOTE_KINDS, TEXT_KINDS, Kind, Priority
 from voxqueue.jobs.options import Options
 from voxqueue.jobs.submission import Wishes
 from voxqueue.languages import find_language
 from voxqueue.stages import Task
+from voxqueue.webhooks.events import EventType
 
 
 def _language(tag: str) -> str:
@@ -58,6 +60,10 @@ MetadataText = Annotated[
 ]
 
 
+def _words(events: list[EventType] | None) -> list[str] | None:
+    return None if events is None else [event.value for event in events]
+
+
 class _Options(BaseModel):
     """What may be wished for, whatever the job starts from."""
 
@@ -70,6 +76,7 @@ class _Options(BaseModel):
     voice: str | None = Field(None, description="A voice that the text-to-speech engine knows; see `/v1/voices`")
     audio_format: AudioFormat = Field(AudioFormat.OGG, description="What the spoken reply is delivered as")
     priority: Priority = Field(Priority.NORMAL, description="Which of the waiting jobs goes first")
+    webhook_url: Address | None = Field(None, description="Where to tell of this job; see `webhook_events`")
 
 
 class VoiceNoteForm(_Options):
@@ -86,6 +93,11 @@ class VoiceNoteForm(_Options):
     hotwords: str | None = Field(None, description="Words to listen for")
     word_timestamps: bool = Field(False, description="Whether to say when each word is spoken")
     metadata: MetadataText
+    webhook_events: JobEventsText | None = Field(
+        None,
+        description="What `webhook_url` is told of, with commas between: `job.started`, `job.stage_completed`, "
+        "`job.succeeded`, `job.failed`, `job.canceled`; else of the last three",
+    )
 
     def wishes(self) -> Wishes:
         return Wishes(
@@ -98,6 +110,8 @@ class VoiceNoteForm(_Options):
                 task=self.task, prompt=self.prompt, hotwords=self.hotwords, word_timestamps=self.word_timestamps
             ),
             metadata=self.metadata,
+            webhook_url=self.webhook_url,
+            webhook_events=_words(self.webhook_events),
             priority=self.priority,
         )
 
@@ -115,6 +129,9 @@ class TextBody(_Options):
         None, description="For `reply`: a JSON schema that the reply is to follow; `reply.data` then holds what it says"
     )
     metadata: Metadata
+    webhook_events: JobEvents | None = Field(
+        None, description="What `webhook_url` is told of; else of the job having succeeded, failed or been canceled"
+    )
 
     def wishes(self) -> Wishes:
         return Wishes(
@@ -126,5 +143,7 @@ class TextBody(_Options):
             audio_format=self.audio_format,
             options=Options(reply_schema=self.reply_schema),
             metadata=self.metadata,
+            webhook_url=self.webhook_url,
+            webhook_events=_words(self.webhook_events),
             priority=self.priority,
         )

@@ -40,6 +40,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f('ix_events_created_at'), 'events', ['created_at'], unique=False)
     op.create_index(op.f('ix_events_job_id'), 'events', ['job_id'], unique=False)
+    op.create_index(op.f('ix_events_tenant_position'), 'events', ['tenant', 'position'], unique=False)
     op.create_table('webhook_endpoints',
     sa.Column('id', sa.Uuid(), nullable=False),
     sa.Column('tenant', sa.Text(), nullable=False),
@@ -58,6 +59,7 @@ def upgrade() -> None:
     sa.Column('event_id', sa.Uuid(), nullable=False),
     sa.Column('endpoint_id', sa.Uuid(), nullable=True),
     sa.Column('url', sa.Text(), nullable=False),
+    sa.Column('host', sa.Text(), sa.Computed("split_part(lower(url), '/', 3)", persisted=True), nullable=False),
     sa.Column('state', sa.Enum('pending', 'succeeded', 'failed', name='deliverystate', native_enum=False, length=16), server_default='pending', nullable=False),
     sa.Column('attempts', sa.Integer(), server_default='0', nullable=False),
     sa.Column('due_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
@@ -72,7 +74,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f('ix_deliveries_endpoint_id_created_at'), 'deliveries', ['endpoint_id', 'created_at'], unique=False)
     op.create_index(op.f('ix_deliveries_event_id'), 'deliveries', ['event_id'], unique=False)
-    op.create_index('ix_deliveries_pending', 'deliveries', ['due_at'], unique=False, postgresql_where=sa.text("state = 'pending'"))
+    op.create_index('ix_deliveries_pending', 'deliveries', ['host', 'due_at'], unique=False, postgresql_where=sa.text("state = 'pending'"))
     op.create_table('signing_secrets',
     sa.Column('id', sa.Uuid(), nullable=False),
     sa.Column('tenant', sa.Text(), nullable=False),
@@ -142,6 +144,7 @@ def downgrade() -> None:
     op.drop_table('deliveries')
     op.drop_index(op.f('ix_webhook_endpoints_tenant'), table_name='webhook_endpoints')
     op.drop_table('webhook_endpoints')
+    op.drop_index(op.f('ix_events_tenant_position'), table_name='events')
     op.drop_index(op.f('ix_events_job_id'), table_name='events')
     op.drop_index(op.f('ix_events_created_at'), table_name='events')
     op.drop_table('events')

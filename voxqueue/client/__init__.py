@@ -9,12 +9,17 @@ with Client() as client:
 """
 
 from voxqueue.client.answers import (
+    Attempt,
     Audio,
+    Delivery,
+    Endpoint,
+    Event,
     Job,
     Note,
     Problem,
     ReadyReport,
     Reply,
+    Secret,
     Segment,
     Service,
     StageRun,
@@ -24,19 +29,25 @@ from voxqueue.client.answers import (
 )
 from voxqueue.client.errors import ApiError, ClientError, JobFailed, ServerUnreachable, WaitTimeout
 from voxqueue.client.http import DEFAULT_URL, Client
+from voxqueue.client.webhooks import Webhooks
 
 __all__ = [
     "DEFAULT_URL",
     "ApiError",
+    "Attempt",
     "Audio",
     "Client",
     "ClientError",
+    "Delivery",
+    "Endpoint",
+    "Event",
     "Job",
     "JobFailed",
     "Note",
     "Problem",
     "ReadyReport",
     "Reply",
+    "Secret",
     "Segment",
     "ServerUnreachable",
     "Service",
@@ -44,5 +55,6 @@ __all__ = [
     "Transcript",
     "Voice",
     "WaitTimeout",
+    "Webhooks",
     "Word",
 ]

@@ -190,6 +190,88 @@ class VoiceList(_Answer):
     voices: tuple[Voice, ...]
 
 
+class Endpoint(_Answer):
+    """A registered address. Its `secret` is there only where it was just made."""
+
+    id: str
+    url: str
+    events: tuple[str, ...] = ()
+    description: str | None = None
+    enabled: bool = True
+    disabled_reason: str | None = None
+    failing_since: datetime | None = None
+    created_at: datetime | None = None
+    secret: str | None = None
+
+
+class EndpointList(_Answer):
+    """All endpoints, the newest first."""
+
+    endpoints: tuple[Endpoint, ...]
+
+
+class Secret(_Answer):
+    """What signs deliveries. The `secret` itself is there only where it was just made."""
+
+    id: str
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    secret: str | None = None
+
+
+class SecretList(_Answer):
+    """What signs now, the newest first."""
+
+    secrets: tuple[Secret, ...]
+
+
+class Event(_Answer):
+    """What has happened. `id` is what ``webhook-id`` says; `sequence` grows with each event."""
+
+    id: str
+    type: str
+    sequence: int
+    job_id: str | None = None
+    created_at: datetime | None = None
+
+
+class Attempt(_Answer):
+    """One POST, or the error why there was none. `status` is the answer's, `answer` its first characters."""
+
+    number: int
+    started_at: datetime | None = None
+    duration_ms: float | None = None
+    status: int | None = None
+    error: str | None = None
+    answer: str | None = None
+
+
+class Delivery(_Answer):
+    """An event that is owed to one receiver: pending, succeeded or failed.
+
+    `attempts`, and the `data` that is told, are there only where one delivery was asked for.
+    """
+
+    id: str
+    event: Event
+    endpoint_id: str | None = None
+    url: str
+    state: str
+    attempt_count: int = 0
+    next_attempt_at: datetime | None = None
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempts: tuple[Attempt, ...] = ()
+    data: dict[str, Any] | None = None
+
+
+class DeliveryPage(_Answer):
+    """One page of deliveries, and where the next one begins."""
+
+    deliveries: tuple[Delivery, ...]
+    next_cursor: str | None = None
+
+
 class Page(_Answer):
     """One page of jobs, newest first, and where the next one begins."""
 

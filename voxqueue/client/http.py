@@ -3,22 +3,27 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self, TypeVar
+from uuid import uuid4
 
 import httpx
+from pydantic import BaseModel
 
 from voxqueue.client.answers import Job, Page, ReadyReport, Voice, VoiceList
 from voxqueue.client.errors import ApiError, ClientError, ServerUnreachable, WaitTimeout
+from voxqueue.client.paths import path_of
+from voxqueue.client.resending import until_answered
+from voxqueue.client.webhooks import Webhooks
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 Recording = str | os.PathLike[str] | bytes | BinaryIO
 OnChange = Callable[[Job], None]
-AnswerT = TypeVar("AnswerT", Job, Page, ReadyReport, VoiceList)
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
 _SLICE_S = 20  # how long one request waits on the server; `Prefer: wait` counts whole seconds
 _PAUSE_S = 0.25  # between two looks at a job, where the server does not wait or every stage is to be seen
@@ -31,14 +36,21 @@ class Client:
 
     Args:
         base_url: Else the environment's ``VOXQUEUE_URL``, else ``http://127.0.0.1:8000``.
+        api_key: Sent with every request; else the environment's ``VOXQUEUE_API_KEY``, else none.
         timeout: Seconds to connect, and to wait for each part of an answer.
         transport: Instead of the network, for tests.
 
-    Every method raises `ServerUnreachable` when nobody answers and `ApiError` when the API says no.
+    Every method raises `ServerUnreachable` when nobody answers and `ApiError` when the API says no. `webhooks` has
+    those about webhooks.
     """
 
     def __init__(
-        self, base_url: str | None = None, *, timeout: float = 30, transport: httpx.BaseTransport | None = None
+        self,
+        base_url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout: float = 30,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.base_url = _checked(base_url or os.environ.get("VOXQUEUE_URL") or DEFAULT_URL)
         self._timeout = timeout
@@ -46,12 +58,14 @@ class Client:
         trust_env = transport is None and httpx.URL(self.base_url).host not in ("127.0.0.1", "localhost", "::1")
         self._http = httpx.Client(
             base_url=self.base_url,
+            headers=_authorization(api_key or os.environ.get("VOXQUEUE_API_KEY")),
             timeout=timeout,
             transport=transport,
             trust_env=trust_env,
             # Sooner than the API, which does so after 5 s: it must not close a connection that we are about to use.
             limits=httpx.Limits(keepalive_expiry=3),
         )
+        self.webhooks = Webhooks(self._ask, self._read)
 
     def __enter__(self) -> Self:
         return self
@@ -81,9 +95,14 @@ class Client:
         hotwords: str | None = None,
         word_timestamps: bool | None = None,
         metadata: Mapping[str, Any] | None = None,
+        webhook_url: str | None = None,
+        webhook_events: Sequence[str] | None = None,
         priority: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Job:
         """Upload a recording and return the job, queued. `None` leaves a choice to the API.
+
+        If the answer is lost on its way, the recording is sent again for up to a minute; that makes no second job.
 
         Args:
             recording: A path, an open binary file or bytes.
@@ -91,7 +110,11 @@ class Client:
             task: ``transcribe``, or ``translate`` into English.
             prompt: What came before, or names to expect, in the spelling to be used.
             hotwords: Words to listen for.
+            webhook_url: Where the job's events are sent to.
+            webhook_events: Which ones, such as ``job.succeeded``.
             word_timestamps: Whether to say when each word is spoken.
+            idempotency_key: Your own name for this submission. Sent again within 24 hours, it brings the same job;
+                without one, every call makes a job.
         """
         fields = {
             "kind": kind,
@@ -104,15 +127,18 @@ class Client:
             "hotwords": hotwords,
             "word_timestamps": word_timestamps,
             "metadata": None if metadata is None else json.dumps(dict(metadata)),
+            "webhook_url": webhook_url,
+            "webhook_events": None if webhook_events is None else ",".join(webhook_events),
             "priority": priority,
         }
         with ExitStack() as opened:
             if isinstance(recording, str | os.PathLike):
                 recording = opened.enter_context(Path(recording).open("rb"))
             name = file_name or getattr(recording, "name", None)
+            if not isinstance(recording, bytes) and not recording.seekable():
+                recording = recording.read()  # it may have to be sent again
             upload = (Path(name).name if isinstance(name, str) else "note", recording, "application/octet-stream")
-            answer = self._ask("POST", "/v1/voice-notes", data=_given(fields), files={"file": upload})
-        return self._read(Job, answer)
+            return self._submit("/v1/voice-notes", idempotency_key, data=_given(fields), files={"file": upload})
 
     def send_text(
         self,
@@ -125,11 +151,15 @@ class Client:
         audio_format: str | None = None,
         reply_schema: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        webhook_url: str | None = None,
+        webhook_events: Sequence[str] | None = None,
         priority: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Job:
         """Send a text to be answered or spoken. Returns the job, queued. `None` leaves the choice to the API.
 
-        A job of the kind ``reply`` may be given the JSON schema that its reply is to follow.
+        A job of the kind ``reply`` may be given the JSON schema that its reply is to follow. A lost answer and
+        `idempotency_key` are as for `send_note`.
         """
         members = {
             "text": text,
@@ -140,9 +170,11 @@ class Client:
             "audio_format": audio_format,
             "reply_schema": None if reply_schema is None else dict(reply_schema),
             "metadata": None if metadata is None else dict(metadata),
+            "webhook_url": webhook_url,
+            "webhook_events": None if webhook_events is None else list(webhook_events),
             "priority": priority,
         }
-        return self._read(Job, self._ask("POST", "/v1/texts", json=_given(members)))
+        return self._submit("/v1/texts", idempotency_key, json=_given(members))
 
     # --- jobs ---------------------------------------------------------------------------------------------------------
 
@@ -199,6 +231,10 @@ class Client:
     def cancel(self, job_id: str) -> Job:
         return self._read(Job, self._ask("POST", f"{_path(job_id)}/cancel"))
 
+    def retry(self, job_id: str) -> Job:
+        """Queue a job that has failed or been canceled again; the stages that it has finished are not repeated."""
+        return self._read(Job, self._ask("POST", f"{_path(job_id)}/retry"))
+
     def delete(self, job_id: str) -> None:
         """Remove the job and what it has stored."""
         self._ask("DELETE", _path(job_id))
@@ -249,6 +285,14 @@ class Client:
         if answer.is_success or answer.status_code in accepted:
             return answer
         raise self._refusal(answer)
+
+    def _submit(self, path: str, key: str | None, **options: Any) -> Job:
+        """Send what makes a job, so that it makes one and no more, whatever happens to the answer."""
+        key = uuid4().hex if key is None else key
+        if not all("!" <= letter <= "~" for letter in key):
+            raise ClientError(f"{key!r} is no idempotency key: it may have visible ASCII characters only.")
+        headers = {"Idempotency-Key": key}
+        return until_answered(lambda: self._read(Job, self._ask("POST", path, headers=headers, **options)))
 
     def _look(self, job_id: str, slice_s: int, end: float | None) -> Job:
         """One look at a job, for which the server may wait that long."""
@@ -314,10 +358,16 @@ def _checked(url: str) -> str:
     return url.rstrip("/")
 
 
+def _authorization(api_key: str | None) -> dict[str, str]:
+    if not api_key:
+        return {}
+    if not all("!" <= letter <= "~" for letter in api_key):
+        raise ClientError("The API key holds characters that no key has. Was it copied in full, and nothing else?")
+    return {"Authorization": f"Bearer {api_key}"}
+
+
 def _path(job_id: str) -> str:
-    if not job_id.isascii() or not job_id.replace("-", "").replace("_", "").isalnum():
-        raise ClientError(f"{job_id!r} is no job id.")  # it would lead to another address
-    return f"/v1/jobs/{job_id}"
+    return path_of("/v1/jobs", job_id, "job")
 
 
 def _given(members: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from voxqueue.jobs.models import Job, Note
 from voxqueue.jobs.options import Options
 from voxqueue.jobs.repository import Hint
 from voxqueue.keys.caller import Caller
-from voxqueue.settings import LimitsSettings
+from voxqueue.settings import Settings, WebhooksSettings
 from voxqueue.stages import Stage
+from voxqueue.webhooks.addresses import InvalidAddress, check_url
+from voxqueue.webhooks.events import TERMINAL_EVENTS
 
 VOICE_CHARS = 200
 JSON_DEPTH = 32
@@ -45,15 +47,15 @@ class Wishes:
     priority: Priority = Priority.NORMAL
 
 
-def check(wishes: Wishes, limits: LimitsSettings, knows_voice: Callable[[str], bool]) -> None:
+def check(wishes: Wishes, settings: Settings, knows_voice: Callable[[str], bool]) -> None:
     """Raise `InvalidRequest`, naming every field, if something is too long, cannot be stored or cannot be done.
 
     Args:
         wishes: What is asked for.
-        limits: How long it may be.
+        settings: How long it may be, and which addresses may be called.
         knows_voice: Whether some worker may have the voice of this name; asked only where one is to speak.
     """
-    options = wishes.options
+    options, limits = wishes.options, settings.limits
     faults = [
         *_text_faults("text", wishes.text, limits.text_chars),
         *_text_faults("instructions", wishes.instructions, limits.instructions_chars),
@@ -62,6 +64,7 @@ def check(wishes: Wishes, limits: LimitsSettings, knows_voice: Callable[[str], b
         *(_text_faults("voice", wishes.voice, VOICE_CHARS) or _voice_faults(wishes, knows_voice)),
         *_json_faults("metadata", wishes.metadata, limits.metadata_bytes),
         *_schema_faults(wishes, limits.schema_bytes),
+        *_webhook_faults(wishes, settings.webhooks),
     ]
     if wishes.text is not None and not wishes.text.strip():
         faults.append(("text", "is empty"))
@@ -84,7 +87,7 @@ def submit(session: Session, caller: Caller, wishes: Wishes, note: Note | None =
         options=wishes.options.as_json(),
         client_metadata=wishes.metadata,
         webhook_url=wishes.webhook_url,
-        webhook_events=wishes.webhook_events,
+        webhook_events=_told(wishes),
         priority=wishes.priority,
     )
     repository.add(session, job)
@@ -111,6 +114,23 @@ def _voice_faults(wishes: Wishes, knows_voice: Callable[[str], bool]) -> list[Fa
     if wishes.voice is None or Stage.TTS not in wishes.kind.stages or knows_voice(wishes.voice):
         return []
     return [("voice", f"{wishes.voice[:50]!r} is none that a worker has now; GET /v1/voices lists those there are")]
+
+
+def _webhook_faults(wishes: Wishes, settings: WebhooksSettings) -> list[Fault]:
+    if wishes.webhook_url is None:
+        return [] if wishes.webhook_events is None else [("webhook_events", "is of no use without a webhook_url")]
+    try:
+        check_url(wishes.webhook_url, settings)
+    except InvalidAddress as error:
+        return [("webhook_url", str(error))]
+    return []
+
+
+def _told(wishes: Wishes) -> list[str] | None:
+    """The events that the job's own address is told of."""
+    if wishes.webhook_url is None:
+        return None
+    return wishes.webhook_events or [event.value for event in TERMINAL_EVENTS]
 
 
 def _json_faults(name: str, value: dict[str, Any], most_bytes: int) -> list[Fault]:

@@ -1,6 +1,9 @@
 """The facts about jobs that a caller can have told, and how one looks on the wire."""
 
+import json
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 
 class EventType(StrEnum):
@@ -25,3 +28,10 @@ class DeliveryState(StrEnum):
     PENDING = "pending"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+
+
+def body(event_type: str, *, created_at: datetime, sequence: int, data: dict[str, Any]) -> bytes:
+    """An event on the wire, the same bytes each time. A receiver sorts a job's events by their sequence."""
+    timestamp = created_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    members = {"type": event_type, "timestamp": timestamp, "sequence": sequence, "data": data}
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()

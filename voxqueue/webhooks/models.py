@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, func, text
+from sqlalchemy import BigInteger, CheckConstraint, Computed, ForeignKey, Identity, Index, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -56,7 +56,7 @@ class Event(Base):
     """
 
     __tablename__ = "events"
-    __table_args__ = (Index(None, "job_id"), Index(None, "created_at"))
+    __table_args__ = (Index(None, "job_id"), Index(None, "tenant", "position"), Index(None, "created_at"))
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
     position: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
@@ -70,14 +70,15 @@ class Event(Base):
 class Delivery(Base):
     """An event owed to one receiver. Without an endpoint, the address is the one that came with the job.
 
-    `due_at` is when the next attempt may be made, `lease_until` until when a courier is at it.
+    `due_at` is when the next attempt may be made, `lease_until` until when a courier is at it. `host` is that of the
+    address, port included: couriers go host by host, so that what piles up for one is not in the way of the others.
     """
 
     __tablename__ = "deliveries"
     __table_args__ = (
         CheckConstraint(f"state IN ({', '.join(repr(one.value) for one in DeliveryState)})", name="state"),
         CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
-        Index("ix_deliveries_pending", "due_at", postgresql_where=text("state = 'pending'")),
+        Index("ix_deliveries_pending", "host", "due_at", postgresql_where=text("state = 'pending'")),
         Index(None, "event_id"),
         Index(None, "endpoint_id", "created_at"),
     )
@@ -86,6 +87,7 @@ class Delivery(Base):
     event_id: Mapped[UUID] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"))
     endpoint_id: Mapped[UUID | None] = mapped_column(ForeignKey("webhook_endpoints.id", ondelete="CASCADE"))
     url: Mapped[str]
+    host: Mapped[str] = mapped_column(Computed("split_part(lower(url), '/', 3)", persisted=True))
     state: Mapped[DeliveryState] = mapped_column(server_default=DeliveryState.PENDING.value)
     attempts: Mapped[int] = mapped_column(server_default="0")
     due_at: Mapped[datetime] = mapped_column(server_default=func.now())
