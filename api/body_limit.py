@@ -15,6 +15,12 @@ from voxqueue.errors import BodyTooLarge
 SMALL_BODY = 65_536
 
 
+def path_of(scope: Scope) -> str:
+    """The path within this app, which may stand under another path of its server's."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 class BodyLimit:
     """ASGI middleware. `limits` has the most bytes by path; any other path takes `SMALL_BODY`."""
 
@@ -26,8 +32,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        limit = self.limits.get(path, SMALL_BODY)
+        limit = self.limits.get(path_of(scope), SMALL_BODY)
         words = f"The body is larger than the {limit:,} bytes allowed here."
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > limit:

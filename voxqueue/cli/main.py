@@ -8,7 +8,21 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from voxqueue.cli import console, demo, flower, job, models, processes, ready, send, settings, up, voices
+from voxqueue.cli import (
+    console,
+    demo,
+    flower,
+    job,
+    keys,
+    models,
+    processes,
+    ready,
+    send,
+    settings,
+    up,
+    voices,
+    webhooks,
+)
 from voxqueue.errors import VoxqueueError
 
 
@@ -35,14 +49,16 @@ app = typer.Typer(
 app.command()(up.up)
 app.command()(demo.demo)
 app.command()(send.send)
-app.command()(job.job)
+app.add_typer(job.app, name="job")
 app.command()(voices.voices)
 app.add_typer(ready.app, name="ready")
+app.add_typer(webhooks.app, name="webhooks")
 app.command()(processes.api)
 app.command()(processes.worker)
 app.command()(processes.courier)
 app.command()(flower.flower)
 app.command()(processes.migrate)
+app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.command()(settings.settings)
 

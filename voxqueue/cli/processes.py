@@ -8,9 +8,12 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from voxqueue.settings import ApiSettings
 
 Name = Annotated[str | None, typer.Option(help="Shown in Flower and in the readiness report; else host and pid")]
 
@@ -29,7 +32,10 @@ def api(
     host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on")] = 8000,
 ) -> None:
-    """Run the API."""
+    """Run the API.
+
+    It asks for API keys, but for one that listens on a loopback address and has VOXQUEUE_API_KEYS not set.
+    """
     from voxqueue.cli.settings import read_settings
 
     settings = read_settings()  # what is missing is better said here than in a traceback of the server's
@@ -37,7 +43,23 @@ def api(
     settings.redis.require_url()
     ours = str(Path(__file__).resolve().parents[2])  # uvicorn would put the folder we stand in first
     listen = ("--host", host, "--port", str(port), "--timeout-graceful-shutdown", "10")
-    become("uvicorn", "--factory", "api.app:create_app", "--app-dir", ours, *listen)
+    env = {"VOXQUEUE_API_KEYS": keys_asked(host, settings.api)}
+    become("uvicorn", "--factory", "api.app:create_app", "--app-dir", ours, *listen, env=env)
+
+
+def keys_asked(host: str, settings: "ApiSettings") -> str:
+    """Whether an API that listens there asks for keys. Raises `MisconfiguredError` for what would be open to others."""
+    from voxqueue.errors import MisconfiguredError
+    from voxqueue.keys.loopback import is_loopback
+
+    if "keys" not in settings.model_fields_set:
+        return "open" if is_loopback(host) else "required"
+    if settings.keys == "open" and not is_loopback(host):
+        raise MisconfiguredError(
+            f"The API refuses to start open on {host}, where others can reach it. Set VOXQUEUE_API_KEYS=required and "
+            "make a key with `voxqueue keys create`, or listen on 127.0.0.1."
+        )
+    return settings.keys
 
 
 def worker(
@@ -49,7 +71,7 @@ def worker(
 
 
 def courier(name: Name = None) -> None:
-    """Run the courier, which looks after lost leases and lost hints. One is enough; more do no harm."""
+    """Run the courier: lost leases, lost hints, and the delivery of webhooks. One is enough; more do no harm."""
     become("workers", "courier", *(("--name", name) if name else ()))
 
 

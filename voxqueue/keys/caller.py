@@ -7,7 +7,7 @@ DEFAULT_TENANT = "default"
 
 
 class Scope(StrEnum):
-    """What a key allows."""
+    """What a key allows. `ADMIN` allows everything."""
 
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
@@ -22,6 +22,9 @@ class Caller:
     tenant: str
     scopes: frozenset[Scope]
     key_id: str | None = None
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
 ANYBODY = Caller(DEFAULT_TENANT, frozenset(Scope))
