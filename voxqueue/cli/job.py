@@ -1,9 +1,10 @@
 """``voxqueue job``, and how a job is shown wherever one is."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from voxqueue.cli.console import AsJson, Url, connected, plain, print_json, remark, writable
 
@@ -18,8 +19,29 @@ Save = Annotated[
 ]
 
 
-def job(
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id")],
+Id = Annotated[str, typer.Argument(metavar="ID", help="The job's id")]
+
+
+class _Commands(TyperGroup):
+    """What can be done with a job; an id alone shows it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Show a job (`voxqueue job ID`), or try one again that has failed.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command("show")
+def look(
+    job_id: Id,
     wait: Wait = False,
     timeout: Timeout = None,
     save: Save = None,
@@ -29,6 +51,20 @@ def job(
     """Show a job, and what it has made so far."""
     with connected(url) as client:
         conclude(client, client.job(job_id), wait=wait, timeout=timeout, save=save, as_json=as_json)
+
+
+@app.command()
+def retry(
+    job_id: Id,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    save: Save = None,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Queue a job again that has failed or been canceled. The stages that it has finished are not repeated."""
+    with connected(url) as client:
+        conclude(client, client.retry(job_id), wait=wait, timeout=timeout, save=save, as_json=as_json)
 
 
 def conclude(
