@@ -18,7 +18,9 @@ def shown(job: Job, headers: Mapping[str, str] | None = None) -> Response:
     return as_json(JobView.of(job), headers=headers)
 
 
-def accepted(job: Job) -> Response:
-    """The job was made; here is where to follow it."""
+def accepted(job: Job, *, replayed: bool = False) -> Response:
+    """The job is there; here is where to follow it. `replayed`: another request with the same key has made it."""
     headers = {"Location": job_path(job.id), "Retry-After": "1"}
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
     return as_json(JobView.of(job), HTTPStatus.ACCEPTED, headers)

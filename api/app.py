@@ -5,15 +5,19 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 
 from api import description
 from api.body_limit import BodyLimit
+from api.gate import Gate
 from api.problems import handle_errors
-from api.routes import jobs, readiness, results, texts, voice_notes, voices
+from api.routes import deliveries, events, jobs, page, readiness, results, texts, voice_notes, voices, webhooks
+from api.security_headers import SecurityHeaders
 from api.services import open_services
 from voxqueue import __version__
-from voxqueue.settings import LimitsSettings, Settings
+from voxqueue.settings import ApiSettings, LimitsSettings, Settings
 from voxqueue.settings import settings as process_settings
+from voxqueue.telemetry import set_up_logging
 
 _UTF8_BYTES = 4  # most bytes of one character
 _JSON_BYTES = 12  # most bytes of one character in JSON: an escaped surrogate pair
@@ -23,9 +27,11 @@ _FRAME_BYTES = 32_768  # for names, boundaries and the short fields
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The app for these settings, by default those of the environment: ``uvicorn --factory api.app:create_app``.
 
-    Nothing is opened before the server starts it.
+    Nothing is opened before the server starts it. Without settings given, this process's logging is set up as well.
     """
-    settings = settings or process_settings()
+    if settings is None:
+        settings = process_settings()
+        set_up_logging(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -40,16 +46,54 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=description.TAGS,
         lifespan=lifespan,
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,  # a redirect would make clients send their upload twice
         generate_unique_id_function=_operation_id,
         form_limits={"max_files": 4, "max_fields": 32, "max_part_size": _part_size(settings.limits)},
     )
-    app.add_middleware(BodyLimit, limits=_body_limits(settings.limits))
+    _put_before_the_routes(app, settings)
     handle_errors(app)
-    for room in (voice_notes, texts, voices, jobs, results, readiness):
+    for room in (voice_notes, texts, voices, jobs, events, results, webhooks, deliveries, readiness):
         app.include_router(room.router)
+    app.router.routes.extend(page.ROUTES)
     description.complete(app)
     return app
+
+
+def _put_before_the_routes(app: FastAPI, settings: Settings) -> None:
+    """Middleware, from the innermost to the outermost: what is added last sees a request first."""
+    app.add_middleware(BodyLimit, limits=_body_limits(settings.limits))
+    app.add_middleware(Gate, submits=frozenset({voice_notes.PATH, texts.PATH}))
+    if settings.api.cors_origins:
+        _open_to_pages(app, settings.api)  # before the gate: a browser's first question comes without a key
+    app.add_middleware(SecurityHeaders, cors=bool(settings.api.cors_origins))
+
+
+def _open_to_pages(app: FastAPI, settings: ApiSettings) -> None:
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=("GET", "POST", "PATCH", "DELETE"),
+        allow_headers=(
+            "Authorization",
+            "Content-Type",
+            "Idempotency-Key",
+            "If-None-Match",
+            "Last-Event-ID",
+            "Prefer",
+            "Range",
+        ),
+        expose_headers=(
+            "Content-Range",
+            "ETag",
+            "Idempotency-Replayed",
+            "Location",
+            "Preference-Applied",
+            "RateLimit",
+            "RateLimit-Policy",
+            "Retry-After",
+        ),
+    )
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -1,17 +1,18 @@
 """What routes ask for. Coroutines where nothing blocks: FastAPI would send a plain function through a thread."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Header, Path, Request
+from fastapi import Depends, Header, Path, Request, Security
+from fastapi.security import HTTPBearer
 from starlette.datastructures import UploadFile
 
 from api.services import Services
 from voxqueue.errors import InvalidRequest, NotFound, WrongMediaType
 from voxqueue.jobs import repository
 from voxqueue.jobs.states import OPEN_STATES
-from voxqueue.keys.caller import ANYBODY, Caller
+from voxqueue.keys.caller import Caller, Scope
 
 _WAIT = re.compile(r"""\s*wait\s*=\s*("?)(\d{1,9})\1\s*(;.*)?""", re.IGNORECASE | re.ASCII)
 
@@ -24,21 +25,44 @@ async def _services(request: Request) -> Services:
 Use = Annotated[Services, Depends(_services)]
 
 
-async def _caller() -> Caller:
-    return ANYBODY
+async def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller  # left there by the gate
+    return caller
 
 
 Calling = Annotated[Caller, Depends(_caller)]
 
+_BEARER = HTTPBearer(
+    scheme_name="API key",
+    bearerFormat="vq_...",
+    description="A key that `voxqueue keys create` has made",
+    auto_error=False,
+)
 
-async def _job_id(job_id: Annotated[str, Path(description="The job's id")]) -> UUID:
+
+def _needs(scope: Scope) -> Any:
+    return Security(_BEARER, scopes=[scope.value])
+
+
+# What a route, or its router, declares among its dependencies, so that the gate asks callers for the scope.
+READS_JOBS = _needs(Scope.JOBS_READ)
+WRITES_JOBS = _needs(Scope.JOBS_WRITE)
+MANAGES_WEBHOOKS = _needs(Scope.WEBHOOKS)
+
+
+def known_id(text: str, thing: str) -> UUID:
+    """The id that a path names. Raises `NotFound` for what is none."""
     try:
-        found = UUID(job_id)
+        found = UUID(text)
     except ValueError:
         found = None
-    if found is None or str(found) != job_id.lower():  # UUID() also reads braces, prefixes and missing dashes
-        raise NotFound(f"There is no job {job_id[:50]}.")
+    if found is None or str(found) != text.lower():  # UUID() also reads braces, prefixes and missing dashes
+        raise NotFound(f"There is no {thing} {text[:50]}.")
     return found
+
+
+async def _job_id(job_id: Annotated[str, Path(description="The job's id")]) -> UUID:
+    return known_id(job_id, "job")
 
 
 JobId = Annotated[UUID, Depends(_job_id)]

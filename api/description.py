@@ -4,19 +4,21 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.schemas.problems import Problem
+from api.schemas.problems import Problem, problems
 
 DESCRIPTION = """\
 Upload a voice note and go on; some seconds later there is a transcript, a written reply and the reply as speech.
 
 A submit answers `202` with the job and its `Location`. Ask for the job again until its `state` is `succeeded`,
-`failed` or `canceled`; `Prefer: wait=30` makes that one request. Errors are problem documents (RFC 9457).
+`failed` or `canceled`; `Prefer: wait=30` makes that one request. Or name a `webhook_url` with the submit, and be told.
+Errors are problem documents (RFC 9457).
 """
 
 TAGS = [
     {"name": "submit", "description": "Have work done"},
     {"name": "jobs", "description": "Follow it, call it off, remove it"},
     {"name": "results", "description": "What it has brought"},
+    {"name": "webhooks", "description": "Be told of it"},
     {"name": "readiness", "description": "For load balancers and operators"},
 ]
 
@@ -44,3 +46,5 @@ def _correct(schema: dict[str, Any]) -> None:
             answers = operation["responses"]
             if "application/json" in answers.get("422", {}).get("content", {}):  # FastAPI's own, where we have none
                 del answers["422"]
+            if "security" in operation:
+                answers |= {str(status): answer for status, answer in problems(401, 403, 429).items()}

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api.security_headers import security_headers
 from voxqueue.errors import BodyTooLarge, InvalidRequest, NotFound, VoxqueueError
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ async def _unexpected_error(request: Request, _error: Exception) -> Response:
 
 def _our_fault(request: Request, type_: str, title: str) -> Response:
     members = {"type": type_, "title": title, "detail": _OUR_FAULT, "status": 500, "instance": request.url.path}
-    return _json(500, members)
+    # Sent from outside of all middleware.
+    return _json(500, members, security_headers(request.url.path, MEDIA_TYPE))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -1,25 +1,28 @@
 """What the requests of one process share: opened when the server starts, closed when it stops."""
 
-import threading
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from uuid import UUID
 
-from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from api.admission import Admission
+from api.auth import KnownKeys
+from api.counts import FleetVoices, QueueCounts
+from api.fleet_report import fleet_report
+from api.following import FleetFeed, JobFeed
+from api.limits import RateLimit
 from api.waiting import JobWatch, called_when_stopping
+from voxqueue.audio.confined import Examiner, open_examiner
 from voxqueue.database.session import Sessions, database_errors, open_engine, open_sessions
-from voxqueue.errors import DatabaseUnavailable, Unavailable
-from voxqueue.fleet import Fleet, Requirement, VoicesReport
+from voxqueue.fleet import Fleet, Requirement
 from voxqueue.jobs import repository
 from voxqueue.jobs.changes import Announcer
-from voxqueue.jobs.repository import StageQueue
+from voxqueue.jobs.repository import JobLine
 from voxqueue.queue import JobQueue
 from voxqueue.settings import Settings
-from voxqueue.stages import Stage
 from voxqueue.storage import BlobStore, open_store
 
 
@@ -34,8 +37,14 @@ class Services:
     announcer: Announcer
     fleet: Fleet
     watch: JobWatch
-    queues: "QueueCounts"
-    voices: "FleetVoices"
+    queues: QueueCounts
+    voices: FleetVoices
+    job_feed: JobFeed
+    fleet_feed: FleetFeed
+    keys: KnownKeys
+    rate_limit: RateLimit
+    admission: Admission
+    examiner: Examiner
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -49,66 +58,6 @@ class Services:
             session.execute(text("SELECT 1"))
 
 
-class QueueCounts:
-    """What waits at each stage, counted at most once a second however many ask."""
-
-    FRESH_S = 1.0
-
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-        self._lock = threading.Lock()
-        self._counted_at = float("-inf")
-        self._counts: dict[Stage, StageQueue] | None = None
-
-    def get(self) -> dict[Stage, StageQueue] | None:
-        """The counts, or None while the database is away."""
-        with self._lock:
-            if time.monotonic() - self._counted_at > self.FRESH_S:
-                self._counts = self._count()
-                self._counted_at = time.monotonic()
-            return self._counts
-
-    def _count(self) -> dict[Stage, StageQueue] | None:
-        try:
-            with database_errors(), self._sessions() as session:
-                return repository.queues(session)
-        except DatabaseUnavailable:
-            return None
-
-
-class FleetVoices:
-    """The voices that workers have warm, fetched at most once a second however many ask."""
-
-    FRESH_S = 1.0
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-        self._lock = threading.Lock()
-        self._fetched_at = float("-inf")
-        self._reports: list[VoicesReport] | None = None
-
-    def get(self) -> list[VoicesReport]:
-        """What each worker has. Raises `Unavailable` while Redis is away."""
-        if (reports := self._latest()) is None:
-            raise Unavailable("Redis does not answer, so nobody knows which voices there are.", retry_after=2)
-        return reports
-
-    def may_know(self, name: str) -> bool:
-        """Whether a worker may have the voice of this name: so it is as long as none has said which it has."""
-        reports = self._latest()
-        return not reports or any(report.knows(name) for report in reports)
-
-    def _latest(self) -> list[VoicesReport] | None:
-        with self._lock:
-            if time.monotonic() - self._fetched_at > self.FRESH_S:
-                try:
-                    self._reports = self._fleet.voices()
-                except RedisError:
-                    self._reports = None
-                self._fetched_at = time.monotonic()
-            return self._reports
-
-
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Open it all. Neither the database, nor Redis, nor the store need to answer yet.
@@ -116,12 +65,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     Raises:
         MisconfiguredError: An address is missing.
     """
-    Requirement.of(settings.ready)  # a stage that does not exist is better found now than by a health check
+    requirement = Requirement.of(
+        settings.ready
+    )  # a stage that does not exist is better found now than by a health check
     async with AsyncExitStack() as stack:
         engine = open_engine(settings.database)
         stack.callback(engine.dispose)
         sessions = open_sessions(engine)
         store = open_store(settings)
+        examiner = stack.enter_context(open_examiner())
         queue = JobQueue(settings)
         stack.callback(queue.close)
         fleet = Fleet(settings.redis, settings.worker)
@@ -131,5 +83,32 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         watch = JobWatch(settings.redis)
         await stack.enter_async_context(watch.listening())
         stack.enter_context(called_when_stopping(watch.stop))
-        counts, voices = QueueCounts(sessions), FleetVoices(fleet)
-        yield Services(settings, sessions, store, queue, announcer, fleet, watch, counts, voices)
+        rate_limit = RateLimit(settings.limits.requests, settings.redis)
+        stack.callback(rate_limit.close)
+        admission = Admission(sessions, settings.limits)
+        stack.callback(admission.close)
+        counts = QueueCounts(sessions)
+
+        def load(job_ids: Collection[UUID]) -> list[JobLine]:
+            with database_errors(), sessions() as session:
+                return repository.lines(session, job_ids)
+
+        job_feed = JobFeed(watch, load)
+        await stack.enter_async_context(job_feed.running())
+        yield Services(
+            settings=settings,
+            sessions=sessions,
+            store=store,
+            queue=queue,
+            announcer=announcer,
+            fleet=fleet,
+            watch=watch,
+            queues=counts,
+            voices=FleetVoices(fleet),
+            keys=KnownKeys(sessions),
+            rate_limit=rate_limit,
+            admission=admission,
+            examiner=examiner,
+            job_feed=job_feed,
+            fleet_feed=FleetFeed(watch, lambda: fleet_report(fleet, counts, requirement)),
+        )

@@ -1,7 +1,7 @@
-"""Waits for jobs without holding a thread or a database session: the one room where things are `async`.
+"""Waits for jobs without holding a thread or a database session; this and `following` are where things are `async`.
 
-Redis says which job has finished; whoever waits for that job then looks at the database. What Redis does not say is
-found by looking once a second anyway.
+Redis says which job has changed; whoever waits for that job then looks at the database. What Redis does not say is
+found by looking now and then anyway.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from types import FrameType
 from uuid import UUID
 
@@ -18,7 +18,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
-from voxqueue.jobs.changes import channel, parse
+from voxqueue.jobs.changes import Change, channel, parse
 from voxqueue.settings import RedisSettings
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,11 @@ class JobWatch:
     def __init__(self, settings: RedisSettings) -> None:
         self._url = settings.require_url()
         self._channel = channel(settings)
-        self._waiters: dict[UUID, set[asyncio.Event]] = {}
-        self._stopping = False
+        self._waiters: dict[UUID, set[asyncio.Event]] = {}  # for the job's end
+        self._followers: dict[UUID, set[asyncio.Event]] = {}  # for any change
+        self._observers: set[Callable[[UUID], None]] = set()
+        self.stopping = False
+        self.hears = False  # whether Redis tells us of changes now
 
     async def wait(
         self,
@@ -52,8 +55,8 @@ class JobWatch:
             has_left: Whether anybody still wants to know.
         """
         deadline = time.monotonic() + seconds
-        with self._waiting(job_id) as finished:  # before looking: what happens from here on wakes us
-            while not (await run_in_threadpool(is_over) or self._stopping or await has_left()):
+        with self.awaiting_end(job_id) as finished:  # before looking: what happens from here on wakes us
+            while not (await run_in_threadpool(is_over) or self.stopping or await has_left()):
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     return
@@ -61,6 +64,23 @@ class JobWatch:
                     await asyncio.wait_for(finished.wait(), min(remaining, _LOOK_AGAIN_S))
                 if finished.is_set():
                     return
+
+    def awaiting_end(self, job_id: UUID) -> AbstractContextManager[asyncio.Event]:
+        """An event that is set when the job has ended, and when this process is to stop."""
+        return _listed(self._waiters, job_id)
+
+    def following(self, job_id: UUID) -> AbstractContextManager[asyncio.Event]:
+        """An event that is set whenever the job has changed, and when this process is to stop. Clear it, then look."""
+        return _listed(self._followers, job_id)
+
+    @contextmanager
+    def observing(self, told: Callable[[UUID], None]) -> Iterator[None]:
+        """Inside the block, call with the id of every job that has changed, on the event loop."""
+        self._observers.add(told)
+        try:
+            yield
+        finally:
+            self._observers.discard(told)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -76,25 +96,19 @@ class JobWatch:
 
     def stop(self) -> None:
         """Let everybody who waits answer now, and nobody wait from now on."""
-        self._stopping = True
-        self._wake_all()
+        self.stopping = True
+        for events in (*self._waiters.values(), *self._followers.values()):
+            for event in events:
+                event.set()
 
-    @contextmanager
-    def _waiting(self, job_id: UUID) -> Iterator[asyncio.Event]:
-        finished = asyncio.Event()
-        waiters = self._waiters.setdefault(job_id, set())
-        waiters.add(finished)
-        try:
-            yield finished
-        finally:
-            waiters.remove(finished)
-            if not waiters:
-                del self._waiters[job_id]
-
-    def _wake_all(self) -> None:
-        for waiters in self._waiters.values():
-            for finished in waiters:
+    def _tell(self, change: Change) -> None:
+        for followed in self._followers.get(change.job_id, ()):
+            followed.set()
+        if change.state.is_terminal:
+            for finished in self._waiters.get(change.job_id, ()):
                 finished.set()
+        for told in self._observers:
+            told(change.job_id)
 
     async def _listen(self) -> None:
         while True:
@@ -102,6 +116,8 @@ class JobWatch:
                 await self._hear()
             except (RedisError, OSError, ValueError) as error:  # the last: somebody else spoke on our channel
                 log.debug("nobody tells us of changes, looking once a second instead: %s", error)
+            finally:
+                self.hears = False
             await asyncio.sleep(_PAUSE_S)
 
     async def _hear(self) -> None:
@@ -115,12 +131,25 @@ class JobWatch:
         )
         async with client, client.pubsub(ignore_subscribe_messages=True) as announcements:
             await announcements.subscribe(self._channel)
+            self.hears = True
             while True:
                 message = await announcements.get_message(timeout=_SILENCE_S)
                 for change in parse(message["data"]) if message is not None else ():
-                    if change.state.is_terminal:
-                        for finished in self._waiters.get(change.job_id, ()):
-                            finished.set()
+                    self._tell(change)
+
+
+@contextmanager
+def _listed(events: dict[UUID, set[asyncio.Event]], job_id: UUID) -> Iterator[asyncio.Event]:
+    """A fresh event that stands among those of a job."""
+    event = asyncio.Event()
+    those = events.setdefault(job_id, set())
+    those.add(event)
+    try:
+        yield event
+    finally:
+        those.remove(event)
+        if not those:
+            del events[job_id]
 
 
 @contextmanager

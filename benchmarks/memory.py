@@ -13,7 +13,12 @@ from voxqueue.audio import AudioFormat, encode
 from voxqueue.embedded import running_stack
 
 EARLY, LATE = 200, 2_000
-_FAKE = {"VOXQUEUE_ENGINES": "fake", "VOXQUEUE_FAKE_FIXED_MS": "5", "VOXQUEUE_FAKE_PER_ITEM_MS": "0"}
+_FAKE = {
+    "VOXQUEUE_ENGINES": "fake",
+    "VOXQUEUE_FAKE_FIXED_MS": "5",
+    "VOXQUEUE_FAKE_PER_ITEM_MS": "0",
+    "VOXQUEUE_LIMITS_REQUESTS": "1000000/minute",
+}
 _SENDERS = 8
 
 

@@ -1,4 +1,4 @@
-"""Shows, lists, cancels and deletes jobs."""
+"""Shows, lists, cancels, retries and deletes jobs."""
 
 import base64
 import binascii
@@ -8,19 +8,25 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import as_json, shown
-from api.dependencies import Calling, JobId, Use, Waited
+from api.answers import accepted, as_json, shown
+from api.dependencies import READS_JOBS, WRITES_JOBS, Calling, JobId, Use, Waited
 from api.schemas.jobs import JOBS_PATH, JobPage, JobView
 from api.schemas.problems import problems
-from voxqueue.errors import InvalidRequest, JobFinished
-from voxqueue.jobs import lifecycle, repository
+from voxqueue.errors import InvalidRequest, JobFinished, JobNotEnded
+from voxqueue.jobs import lifecycle, repository, submission
 from voxqueue.jobs.kinds import Kind
 from voxqueue.jobs.states import JobState
 
 router = APIRouter(prefix=JOBS_PATH, tags=["jobs"])
 
 
-@router.get("/{job_id}", response_model=JobView, responses=problems(404, 503), summary="Show a job")
+@router.get(
+    "/{job_id}",
+    response_model=JobView,
+    responses=problems(404, 503),
+    dependencies=[READS_JOBS],
+    summary="Show a job",
+)
 def show_job(job_id: JobId, services: Use, caller: Calling, waited: Waited) -> Response:
     """Where the job stands and what it has brought so far. `Prefer: wait=N` waits for it to finish."""
     with services.transaction() as session:
@@ -28,7 +34,13 @@ def show_job(job_id: JobId, services: Use, caller: Calling, waited: Waited) -> R
     return shown(job, {} if waited is None else {"Preference-Applied": f"wait={waited}"})
 
 
-@router.get("", response_model=JobPage, responses=problems(422, 503), summary="List jobs")
+@router.get(
+    "",
+    response_model=JobPage,
+    responses=problems(422, 503),
+    dependencies=[READS_JOBS],
+    summary="List jobs",
+)
 def list_jobs(
     services: Use,
     caller: Calling,
@@ -46,7 +58,13 @@ def list_jobs(
     return as_json(JobPage(jobs=[JobView.of(job) for job in jobs], next_cursor=_cursor(jobs[-1].id) if more else None))
 
 
-@router.post("/{job_id}/cancel", response_model=JobView, responses=problems(404, 409, 503), summary="Cancel a job")
+@router.post(
+    "/{job_id}/cancel",
+    response_model=JobView,
+    responses=problems(404, 409, 503),
+    dependencies=[WRITES_JOBS],
+    summary="Cancel a job",
+)
 def cancel_job(job_id: JobId, services: Use, caller: Calling) -> Response:
     """End a job that has not finished. What it has brought so far stays."""
     with services.transaction() as session:
@@ -55,10 +73,38 @@ def cancel_job(job_id: JobId, services: Use, caller: Calling) -> Response:
         if canceled is None:
             raise JobFinished(f"The job has already {_ended(job.state)}; there is nothing to cancel.")
     services.announcer.announce(job_id, JobState.CANCELED)
+    if canceled.owes:
+        services.queue.ask_for_delivery()
     return shown(job)
 
 
-@router.delete("/{job_id}", status_code=204, responses=problems(404, 503), summary="Delete a job")
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    response_model=JobView,
+    responses=problems(404, 409, 503),
+    dependencies=[WRITES_JOBS],
+    summary="Try a job again",
+)
+def retry_job(job_id: JobId, services: Use, caller: Calling) -> Response:
+    """Queue a job that has failed or been canceled once more. The stages that it has finished are not repeated."""
+    with services.transaction() as session:
+        [retried] = lifecycle.move(session.connection(), [lifecycle.retry(job_id, caller.tenant)])
+        job = repository.get(session, job_id, caller.tenant)
+        if retried is None:
+            raise JobNotEnded(_not_to_retry(job.state))
+    services.announcer.announce(job_id, JobState.QUEUED)
+    services.queue.hint([submission.hint(job)])
+    return accepted(job)
+
+
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    responses=problems(404, 503),
+    dependencies=[WRITES_JOBS],
+    summary="Delete a job",
+)
 def delete_job(job_id: JobId, services: Use, caller: Calling) -> Response:
     """Remove a job in any state, its recording and its results."""
     with services.transaction() as session:
@@ -70,6 +116,12 @@ def delete_job(job_id: JobId, services: Use, caller: Calling) -> Response:
 
 def _ended(state: JobState) -> str:
     return "been canceled" if state is JobState.CANCELED else state.value
+
+
+def _not_to_retry(state: JobState) -> str:
+    if state is JobState.SUCCEEDED:
+        return "The job has succeeded; there is nothing to try again."
+    return f"The job is {state.value}; only one that has failed or been canceled can be tried again."
 
 
 def _cursor(job_id: UUID) -> str:

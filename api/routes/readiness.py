@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from api.answers import as_json
 from api.dependencies import Use
+from api.fleet_report import fleet_report
 from api.schemas.problems import problems
 from api.schemas.readiness import Alive, Dependency, ProcessReadiness
-from api.services import Services
 from voxqueue.errors import Unavailable
-from voxqueue.fleet import FleetReport, FleetState, QueueReport, Requirement, assess
+from voxqueue.fleet import FleetReport, Requirement
 from voxqueue.stages import Stage
 
 router = APIRouter(tags=["readiness"])
@@ -58,27 +58,8 @@ def fleet_ready(
 ) -> Response:
     """200 when every stage asked for has enough workers whose models are loaded and warmed."""
     requirement = Requirement.of(services.settings.ready, stage, min_warm)
-    report = _assessed(services, requirement)
-    report.queues = _queues(services)
+    report = fleet_report(services.fleet, services.queues, requirement)
     return as_json(report) if report.ready else as_json(report, 503, _TRY_AGAIN)
-
-
-def _assessed(services: Services, requirement: Requirement) -> FleetReport:
-    try:
-        return assess(services.fleet.workers(), requirement)
-    except RedisError:
-        nobody_knows = "Redis does not answer, so nobody knows which workers are warm."
-        return assess([], requirement).model_copy(update={"state": FleetState.ERROR, "errors": [nobody_knows]})
-
-
-def _queues(services: Services) -> dict[Stage, QueueReport] | None:
-    counts = services.queues.get()
-    if counts is None:
-        return None
-    return {
-        stage: QueueReport(depth=count.depth, running=count.running, oldest_age_s=count.oldest_age_s)
-        for stage, count in counts.items()
-    }
 
 
 def _tried(check: Callable[[], None], *, required: bool = True) -> Dependency:

@@ -9,7 +9,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from api.answers import as_json
-from api.dependencies import Calling, JobId, Use
+from api.dependencies import READS_JOBS, Calling, JobId, Use
 from api.problems import problem
 from api.schemas.jobs import JOBS_PATH, TranscriptView
 from api.schemas.problems import problems
@@ -22,7 +22,11 @@ from voxqueue.notes import subtitles
 from voxqueue.stages import Stage, SttResult
 from voxqueue.storage import RemoteUrl
 
-router = APIRouter(prefix=f"{JOBS_PATH}/{{job_id}}", tags=["results"])
+router = APIRouter(
+    prefix=f"{JOBS_PATH}/{{job_id}}",
+    tags=["results"],
+    dependencies=[READS_JOBS],
+)
 
 
 class TranscriptFormat(StrEnum):

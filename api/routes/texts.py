@@ -4,11 +4,13 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from api.answers import accepted
-from api.dependencies import Calling, Use, takes_json
+from api.dependencies import WRITES_JOBS, Calling, Use, takes_json
+from api.idempotency import SubmissionKey, released_if_failed, reserve
 from api.schemas.jobs import JobView
 from api.schemas.problems import problems
 from api.schemas.submissions import TextBody
-from voxqueue.jobs import submission
+from voxqueue.jobs import idempotency, submission
+from voxqueue.jobs.models import Job
 
 PATH = "/v1/texts"
 
@@ -19,15 +21,20 @@ router = APIRouter(tags=["submit"])
     PATH,
     status_code=202,
     response_model=JobView,
-    responses=problems(413, 415, 422, 503),
-    dependencies=[Depends(takes_json)],
+    responses=problems(409, 413, 415, 422, 503),
+    dependencies=[WRITES_JOBS, Depends(takes_json)],
     summary="Send a text",
 )
-def submit_text(body: TextBody, services: Use, caller: Calling) -> Response:
+def submit_text(body: TextBody, services: Use, caller: Calling, key: SubmissionKey) -> Response:
     """Queue a job for a text. `Location` is where to follow the job."""
     wishes = body.wishes()
-    submission.check(wishes, services.settings.limits, services.voices.may_know)
-    with services.transaction() as session:
-        job = submission.submit(session, caller, wishes)
+    reserved = reserve(services, caller, key, wishes)
+    if isinstance(reserved, Job):
+        return accepted(reserved, replayed=True)
+    with released_if_failed(services, reserved):
+        submission.check(wishes, services.settings, services.voices.may_know)
+        with services.transaction() as session:
+            job = submission.submit(session, caller, wishes)
+            idempotency.complete(session, reserved, job)
     services.queue.hint([submission.hint(job)])
     return accepted(job)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.answers import as_json
-from api.dependencies import Use
+from api.dependencies import READS_JOBS, Use
 from api.schemas.problems import problems
 from api.schemas.submissions import Language
 from api.schemas.voices import VoiceList
@@ -14,7 +14,13 @@ from api.schemas.voices import VoiceList
 router = APIRouter(tags=["submit"])
 
 
-@router.get("/v1/voices", response_model=VoiceList, responses=problems(422, 503), summary="List voices")
+@router.get(
+    "/v1/voices",
+    response_model=VoiceList,
+    responses=problems(422, 503),
+    dependencies=[READS_JOBS],
+    summary="List voices",
+)
 def list_voices(
     services: Use,
     language: Annotated[Language | None, Query(description="Only voices that speak it, such as `de`")] = None,

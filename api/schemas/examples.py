@@ -10,6 +10,12 @@ TEXT: dict[str, Any] = {
     "metadata": {"chat": "4711"},
 }
 
+ENDPOINT: dict[str, Any] = {
+    "url": "https://bakery.example/voxqueue",
+    "events": ["job.succeeded", "job.failed", "webhook_endpoint.disabled"],
+    "description": "The chat app",
+}
+
 VOICE_NOTE: dict[str, Any] = {
     "file": "(the bytes of note.ogg)",
     "kind": "voice_note",
@@ -35,6 +41,8 @@ JOB: dict[str, Any] = {
     "priority": "normal",
     "options": {"prompt": "Brioche, focaccia, Zwieback"},
     "metadata": {"chat": "4711"},
+    "webhook_url": "https://bakery.example/voxqueue",
+    "webhook_events": ["job.succeeded", "job.failed", "job.canceled"],
     "note": {"file_name": "note.ogg", "seconds": 2.4, "size": 11873, "media_type": "audio/ogg"},
     "text": None,
     "stages": [

@@ -10,7 +10,7 @@ from api.schemas import examples
 from voxqueue.audio import AudioFormat
 from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.models import Job, Note, StageRun
-from voxqueue.jobs.states import JobState, RunState
+from voxqueue.jobs.states import TRANSITIONS, JobState, RunState
 from voxqueue.stages import Stage
 
 JOBS_PATH = "/v1/jobs"
@@ -136,6 +136,8 @@ class JobView(BaseModel):
         description="Of `task`, `prompt`, `hotwords`, `word_timestamps` and `reply_schema` those that were wished for"
     )
     metadata: dict[str, Any]
+    webhook_url: str | None
+    webhook_events: list[str] | None = Field(description="What `webhook_url` is told of")
     note: NoteView | None
     text: str | None
     stages: list[StageView]
@@ -144,7 +146,9 @@ class JobView(BaseModel):
     reply: ReplyView | None
     audio: AudioView | None
     error: JobError | None
-    links: dict[str, str] = Field(description="What can be asked of the job now: self, cancel, transcript, audio")
+    links: dict[str, str] = Field(
+        description="What can be asked of the job now: self, cancel, retry, transcript, audio"
+    )
 
     @classmethod
     def of(cls, job: Job) -> Self:
@@ -163,6 +167,8 @@ class JobView(BaseModel):
             priority=job.priority,
             options=job.options,
             metadata=job.client_metadata,
+            webhook_url=job.webhook_url,
+            webhook_events=job.webhook_events,
             note=None if job.note is None else _note(job.note),
             text=job.text,
             stages=[StageView.of(run) for run in job.runs],
@@ -206,6 +212,8 @@ def _links(job: Job, results: dict[Stage, dict[str, Any]]) -> dict[str, str]:
     links = {"self": path}
     if not job.state.is_terminal:
         links["cancel"] = f"{path}/cancel"
+    elif JobState.QUEUED in TRANSITIONS[job.state]:
+        links["retry"] = f"{path}/retry"
     if Stage.STT in results:
         links["transcript"] = f"{path}/transcript"
     if Stage.TTS in results:

@@ -5,13 +5,16 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 _MEANINGS = {
+    401: "No API key was sent, or none that counts",
+    403: "The API key lacks the scope",
     404: "There is no such thing",
-    409: "The job is not in a state that allows this",
+    409: "The job is not in a state that allows this, or a request with the same `Idempotency-Key` is under way",
     413: "The body or the recording is too large",
     415: "The body is of the wrong type, or the file is no recording",
     416: "The file has no such part",
     422: "The request is not valid, or the recording cannot be used",
-    503: "Something that we need does not answer; try again after `Retry-After`",
+    429: "Too many requests, or too many jobs under way; try again after `Retry-After`",
+    503: "Something that we need does not answer, or the queue is full; try again after `Retry-After`",
 }
 
 

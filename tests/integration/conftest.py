@@ -1,5 +1,8 @@
 """The API on a real port, with a database of the module's own, the process's Redis, and blobs in a folder."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +15,23 @@ import uvicorn
 from sqlalchemy import func, select
 
 from api.app import create_app
+from tests.gated_worker import Hire, hiring
 from voxqueue.database.session import Sessions
+from voxqueue.embedded.processes import free_port
 from voxqueue.jobs.models import Job, Note, StageRun
-from voxqueue.settings import DatabaseSettings, LimitsSettings, RedisSettings, Settings, StorageSettings
+from voxqueue.settings import (
+    ApiSettings,
+    DatabaseSettings,
+    JobsSettings,
+    LimitsSettings,
+    RedisSettings,
+    Settings,
+    StorageSettings,
+)
 
-LIMITS = LimitsSettings(upload_bytes=2_000_000, text_chars=1_000, instructions_chars=200, wait_seconds=5)
+LIMITS = LimitsSettings(
+    requests="1000000/minute", upload_bytes=2_000_000, text_chars=1_000, instructions_chars=200, wait_seconds=5
+)
 
 Left = tuple[int, int, int, list[str]]
 
@@ -40,14 +55,47 @@ def serving(settings: Settings) -> Iterator[str]:
         assert not thread.is_alive(), "the API does not end"
 
 
+@contextmanager
+def api_process(settings: Settings) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run the API as a process of its own, which hears signals; yields its address and the process."""
+    env = {
+        **os.environ,
+        "VOXQUEUE_DATABASE_URL": str(settings.database.url),
+        "VOXQUEUE_REDIS_URL": str(settings.redis.url),
+        "VOXQUEUE_STORAGE_DIR": str(settings.storage.dir),
+        "VOXQUEUE_API_KEYS": settings.api.keys,
+    }
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--port", str(port)]
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE) as process:
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _await(url, process)
+            yield url, process
+        finally:
+            process.kill()
+
+
+def _await(url: str, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
+        try:
+            httpx.get(f"{url}/livez").raise_for_status()
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("the API did not start")
+
+
 @pytest.fixture(scope="module")
 def api_settings(database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Small limits, so that tests need little to go beyond them."""
+    """Small limits, so that tests need little to go beyond them, but for the requests of all tests together."""
     return Settings(
         database=DatabaseSettings(url=database_url),
         redis=RedisSettings(url=redis_url),
         storage=StorageSettings(dir=tmp_path_factory.mktemp("blobs")),
         limits=LIMITS,
+        api=ApiSettings(keys="open"),
     )
 
 
@@ -83,3 +131,16 @@ def left(sessions: Sessions, api_settings: Settings) -> Callable[[], Left]:
 
 def _files(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+@pytest.fixture
+def hire(sessions: Sessions, database_url: str, redis_url: str, blobs: Path) -> Iterator[Hire]:
+    """Makes a worker whose engines wait at gates, for these stages."""
+    settings = Settings(
+        database=DatabaseSettings(url=database_url),
+        redis=RedisSettings(url=redis_url),
+        storage=StorageSettings(dir=blobs),
+        jobs=JobsSettings(lease_s=60),
+    )
+    with hiring(sessions, settings) as hire:
+        yield hire

@@ -1,0 +1,161 @@
+"""Follows jobs and the fleet live, for event streams that stay open. Here and in `waiting` things are `async`.
+
+However many follow, there is one listener to Redis per process; a job's followers each look at that job when it is said
+to have changed, those of whole tenants share one query, those of the fleet one report.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+from uuid import UUID
+
+from anyio import CapacityLimiter, to_thread
+
+from api.waiting import JobWatch
+from voxqueue.errors import Unavailable
+from voxqueue.fleet import FleetReport
+from voxqueue.jobs.repository import JobLine
+
+_GAP_S = 0.5  # between two events of one stream
+_LOOK_AGAIN_S = 15.0
+_LOOK_AGAIN_DEAF_S = 1.0  # while Redis does not tell us of changes
+
+T = TypeVar("T")
+_looking = CapacityLimiter(8)  # threads of their own: a thousand streams must not keep requests waiting
+
+
+async def follow(
+    watch: JobWatch, job_id: UUID, look: Callable[[], T | None], is_over: Callable[[T], bool]
+) -> AsyncIterator[T]:
+    """Yield what `look` sees of a job, now and whenever that has changed, until it is over or gone.
+
+    Changes on the way are told of at most twice a second, the end at once.
+
+    Args:
+        watch: Says that the job has changed.
+        job_id: Which job.
+        look: Looks at the database; called in a thread. None: the job is gone.
+        is_over: Whether nothing can follow.
+    """
+    seen: T | None = None
+    with watch.following(job_id) as changed, watch.awaiting_end(job_id) as ended:
+        while not watch.stopping:
+            changed.clear()
+            told_at = time.monotonic()
+            with suppress(Unavailable):  # the database will be back, and the stream is still open then
+                now = await to_thread.run_sync(look, limiter=_looking)
+                if now is None:
+                    return
+                if now != seen:
+                    seen = now
+                    yield now
+                if is_over(now):
+                    return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), _LOOK_AGAIN_S if watch.hears else _LOOK_AGAIN_DEAF_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), max(0.0, told_at + _GAP_S - time.monotonic()))
+
+
+@dataclass(slots=True, eq=False)
+class _Reader:
+    """Somebody who follows a tenant, and the latest line of each job that they have not taken yet."""
+
+    tenant: str
+    lines: dict[UUID, JobLine] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class JobFeed:
+    """Tells those who follow a whole tenant what changes there. Lives on the event loop.
+
+    Args:
+        watch: Says which jobs have changed.
+        load: The lines of these jobs, of whatever tenant; called in a thread.
+    """
+
+    def __init__(self, watch: JobWatch, load: Callable[[Collection[UUID]], Sequence[JobLine]]) -> None:
+        self._watch = watch
+        self._load = load
+        self._readers: set[_Reader] = set()
+        self._changed: set[UUID] = set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Feed inside the block."""
+        with self._watch.observing(self._note):
+            feeding = asyncio.create_task(self._feed(), name="job-feed")
+            try:
+                yield
+            finally:
+                feeding.cancel()
+                with suppress(asyncio.CancelledError):
+                    await feeding
+
+    async def follow(self, tenant: str) -> AsyncIterator[JobLine]:
+        """Yield the lines of the tenant's jobs as they change. A slow reader gets the latest of each job only."""
+        reader = _Reader(tenant)
+        self._readers.add(reader)
+        try:
+            while not self._watch.stopping:
+                lines, reader.lines = reader.lines, {}
+                for line in lines.values():
+                    yield line
+                with suppress(TimeoutError):  # whether the process is to stop shows within a second
+                    await asyncio.wait_for(reader.changed.wait(), 1)
+                reader.changed.clear()
+        finally:
+            self._readers.discard(reader)
+
+    def _note(self, job_id: UUID) -> None:
+        if self._readers:
+            self._changed.add(job_id)
+
+    async def _feed(self) -> None:
+        while True:
+            await asyncio.sleep(_GAP_S)
+            ids, self._changed = self._changed, set()
+            if not ids:
+                continue
+            with suppress(Unavailable):
+                for line in await to_thread.run_sync(self._load, ids, limiter=_looking):
+                    for reader in self._readers:
+                        if reader.tenant == line.tenant:
+                            reader.lines[line.id] = line
+                            reader.changed.set()
+
+
+class FleetFeed:
+    """Tells those who follow the fleet how it is. Lives on the event loop; nobody there, nothing is asked.
+
+    Args:
+        watch: Says when the process is to stop.
+        look: Makes a report; called in a thread.
+    """
+
+    def __init__(self, watch: JobWatch, look: Callable[[], FleetReport]) -> None:
+        self._watch = watch
+        self._look = look
+        self._asking = asyncio.Lock()
+        self._asked_at = float("-inf")
+        self._report: FleetReport | None = None
+
+    async def follow(self) -> AsyncIterator[FleetReport]:
+        """Yield the report now, and whenever it is another one."""
+        seen: FleetReport | None = None
+        while not self._watch.stopping:
+            report = await self._latest()
+            if report != seen:
+                seen = report
+                yield report
+            await asyncio.sleep(_GAP_S)
+
+    async def _latest(self) -> FleetReport:
+        async with self._asking:
+            if self._report is None or time.monotonic() - self._asked_at > _GAP_S:
+                self._report = await to_thread.run_sync(self._look, limiter=_looking)
+                self._asked_at = time.monotonic()
+            return self._report
