@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from voxqueue.audio import probe
+from voxqueue.audio.confined import Examiner
+from voxqueue.audio.confined.probing import confined_probe
 from voxqueue.database.base import new_id
 from voxqueue.errors import BodyTooLarge, VoxqueueError
+from voxqueue.jobs.blobs import note_key
 from voxqueue.jobs.models import Note
 from voxqueue.settings import LimitsSettings
 from voxqueue.storage import BlobStore
@@ -19,24 +21,28 @@ log = logging.getLogger(__name__)
 LONGEST_NAME = 200
 
 
-def receive(upload: BinaryIO, *, file_name: str | None, store: BlobStore, limits: LimitsSettings) -> Note:
+def receive(
+    upload: BinaryIO, *, file_name: str | None, examiner: Examiner, store: BlobStore, limits: LimitsSettings
+) -> Note:
     """Store a recording and describe it. The note is in no session yet; wrap what follows in `kept_only_if_done`.
 
     Args:
         upload: A seekable file, read from its beginning.
         file_name: What the client calls it, unchecked.
+        examiner: Reads it for us.
 
     Raises:
         BodyTooLarge: It has more bytes than allowed.
         AudioError: It is no recording that we can use.
         StorageUnavailable: It cannot be stored right now.
+        Unavailable: It cannot be examined right now.
     """
     if upload.seek(0, os.SEEK_END) > limits.upload_bytes:
         raise BodyTooLarge(f"The recording is larger than the {limits.upload_bytes:,} bytes allowed.")
     upload.seek(0)
-    found = probe(upload, max_seconds=limits.note_seconds, min_seconds=limits.note_min_seconds)
+    found = confined_probe(examiner, upload, max_seconds=limits.note_seconds, min_seconds=limits.note_min_seconds)
     note_id = new_id()
-    blob = store.put(f"notes/{note_id}.{found.extension}", upload, media_type=found.media_type)
+    blob = store.put(note_key(note_id, found.extension), upload, media_type=found.media_type)
     return Note(
         id=note_id,
         key=blob.key,
