@@ -6,10 +6,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m voxqueue
+RUNS ?= 3
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo up test check bench soak clean
+.PHONY: help setup demo up test check bench soak fault clean
 .SILENT:
 
 help:
@@ -37,6 +38,9 @@ bench: $(VENV)/dev ## Measure throughput and latency. ARGS="--help"
 
 soak: $(VENV)/dev ## 50,000 queued jobs: memory, accept latency, none lost; a quarter of an hour
 	exec $(BIN)/python -m benchmarks soak
+
+fault: $(VENV)/dev ## Break things while jobs run, and check that nothing is lost; half an hour. RUNS=1 ARGS="--only Redis"
+	exec $(BIN)/python -m tests.fault --runs $(RUNS) --report docs/reliability.md $(ARGS)
 
 clean: ## Remove .venv and all caches; the data of `make up` in .voxqueue stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build

@@ -83,6 +83,10 @@ class TooManyJobs(VoxqueueError):
     status, code, title = 429, "too-many-jobs", "Too many jobs under way"
 
 
+class TooManyEndpoints(VoxqueueError):
+    status, code, title = 409, "too-many-endpoints", "Too many webhook endpoints"
+
+
 class IdempotencyKeyReused(VoxqueueError):
     status, code, title = 422, "idempotency-key-reused", "The idempotency key belongs to another request"
 

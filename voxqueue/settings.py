@@ -26,7 +26,7 @@ class DatabaseSettings(BaseModel):
     """Postgres, the truth."""
 
     url: str | None = Field(None, description="`postgresql+psycopg://user:password@host/name`")
-    pool_size: int = Field(20, ge=1, description="Connections one process may hold")
+    pool_size: int = Field(20, ge=8, description="Connections one process may hold; upkeep alone needs up to five")
 
     def require_url(self) -> str:
         if not self.url:
@@ -85,8 +85,14 @@ class ApiSettings(BaseModel):
 class LimitsSettings(BaseModel):
     """What the API refuses, before anything is queued."""
 
-    requests: str = Field("6000/minute", description="Requests of one key, as `NUMBER/second|minute|hour`")
-    open_jobs: int = Field(20_000, ge=1, description="Jobs of one key that have not finished")
+    requests: str = Field(
+        "6000/minute",
+        pattern=r"^[1-9]\d{0,8}/(second|minute|hour)$",
+        description="Requests of one key, or of one address where there are no keys: `NUMBER/second|minute|hour`",
+    )
+    open_jobs: int = Field(
+        20_000, ge=1, description="Jobs of one key, or of all who come without one, that have not finished"
+    )
     queued_jobs: int = Field(100_000, ge=1, description="Jobs that wait, of all keys together")
 
     upload_bytes: int = Field(26_214_400, ge=1, description="Largest recording in bytes")
@@ -114,6 +120,12 @@ class JobsSettings(BaseModel):
     max_lost_workers: int = Field(3, ge=1, description="How many workers a job may lose before it is taken for poison")
     expire_s: float = Field(86_400, gt=0, description="How long a job may wait for a worker before it fails")
     keep_days: float = Field(30, gt=0, description="How long a finished job, its recording and its results are kept")
+    orphan_s: float = Field(
+        3600,
+        gt=0,
+        description="Age at which a recording or a speech that no row speaks of is removed, and how often these are "
+        "looked for; longer than an upload and its commit can take",
+    )
 
 
 class WebhooksSettings(BaseModel):
@@ -326,6 +338,9 @@ class Settings(BaseSettings):
     engines: Literal["fake"] | None = Field(None, description="`fake` puts the fake engine on every stage")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged"
+    )
+    log_format: Literal["auto", "json", "pretty"] = Field(
+        "auto", description="`auto`: readable on a terminal, else a JSON object a line"
     )
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()

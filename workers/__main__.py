@@ -14,7 +14,7 @@ def main() -> int:
     worker = roles.add_parser("worker", help="run stages")
     worker.add_argument("--stages", default=",".join(Stage), help="comma-separated: stt, llm, tts")
     worker.add_argument("--name", help="shown in Flower and in the fleet")
-    courier = roles.add_parser("courier", help="do upkeep")
+    courier = roles.add_parser("courier", help="do upkeep, and deliver webhooks")
     courier.add_argument("--name", help="shown in Flower and in the fleet")
     arguments = parser.parse_args()
     try:

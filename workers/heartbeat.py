@@ -33,7 +33,7 @@ EXIT_HUNG = 70  # a supervisor starts the worker anew
 class Beat:
     """Calls something in regular intervals, and at once when nudged, until stopped."""
 
-    def __init__(self, name: str, interval_s: float, beat: Callable[[], None]) -> None:
+    def __init__(self, name: str, interval_s: float, beat: Callable[[], object]) -> None:
         self._interval_s = interval_s
         self._beat = beat
         self._nudged = threading.Event()

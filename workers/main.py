@@ -20,16 +20,19 @@ from voxqueue.stages import Stage
 from voxqueue.storage import BlobStore, open_store
 from voxqueue.telemetry import set_up_logging
 from workers.celery_app import create_app, serve
+from workers.delivery import Deliverer
 from workers.heartbeat import Beat, FleetBeat, LeaseBeat, Watchdog
 from workers.ledger import Ledger
+from workers.outbound import Outbound
 from workers.runner import Runner
 from workers.steps import create_steps
-from workers.sweeper import Sweeper
 from workers.tasks import register_jobs, register_upkeep
+from workers.upkeep.sweeps import cleaning_sweep, jobs_sweep
 from workers.warmup import Warmup
 
 log = logging.getLogger(__name__)
 
+_ASK_S = 60.0
 _RETRY_S = 15.0  # pause before an engine that could not be warmed is tried again
 
 
@@ -47,8 +50,13 @@ class Ground:
 
     def sweeper(self) -> Beat:
         jobs = self.settings.jobs
-        sweep = Sweeper(self.sessions, self.store, self.queue, self.announcer, jobs)
+        sweep = jobs_sweep(self.engine, self.sessions, self.queue, self.announcer, jobs)
         return Beat("sweeper", jobs.sweep_s, sweep)
+
+    def cleaner(self) -> Beat:
+        """Beside the sweeper, in a thread of its own: no job waits until a slow store has answered."""
+        jobs = self.settings.jobs
+        return Beat("cleaner", jobs.sweep_s, cleaning_sweep(self.engine, self.sessions, self.store, jobs))
 
 
 def run_worker(stages: Sequence[Stage], name: str | None = None) -> int:
@@ -59,16 +67,20 @@ def run_worker(stages: Sequence[Stage], name: str | None = None) -> int:
 
 
 def run_courier(name: str | None = None) -> int:
-    """Do upkeep until told to stop. Returns the exit code."""
+    """Do upkeep and deliver webhooks until told to stop. Returns the exit code."""
     ground = _ground()
     node = _node_name(name or "courier")
     app = create_app(ground.settings)
-    sweeper = ground.sweeper()
+    sweeper, cleaner = ground.sweeper(), ground.cleaner()
+    webhooks = ground.settings.webhooks
+    deliverer = Deliverer(ground.sessions, Outbound(webhooks), webhooks)
     report = WorkerReport(worker=node, host=socket.gethostname(), pid=os.getpid())
     beat = Beat("heartbeat", ground.settings.worker.heartbeat_s, FleetBeat(lambda: report, ground.fleet))
-    register_upkeep(app, sweeper.nudge)
+    register_upkeep(app, cleaner.nudge, deliverer.nudge)
     beat.start()
     sweeper.start()
+    cleaner.start()
+    deliverer.start()
     code = serve(
         app,
         name=node,
@@ -77,6 +89,8 @@ def run_courier(name: str | None = None) -> int:
         warm=lambda open_queue: open_queue(UPKEEP_QUEUE),
         stop=lambda: None,
     )
+    deliverer.stop(ground.settings.worker.grace_s)
+    cleaner.stop()
     sweeper.stop()
     beat.stop()
     _leave(ground, node)
@@ -95,7 +109,9 @@ class _Worker:
         config = ground.settings
         self._fleet_beat = Beat("heartbeat", config.worker.heartbeat_s, self._report_to(ground.fleet))
         self._warmup = Warmup(stages, config, self._fleet_beat.nudge)
-        self._ledger = Ledger(ground.engine, ground.announcer, is_crowded=lambda: self._runner.is_crowded)
+        # By a beat, since asking may take its time; how often it asks unasked hardly matters, since couriers look too.
+        owing = Beat("owing", _ASK_S, ground.queue.ask_for_delivery)
+        self._ledger = Ledger(ground.engine, ground.announcer, owing.nudge, is_crowded=lambda: self._runner.is_crowded)
         self._runner = Runner(
             worker=node,
             served=self._warmup.served,
@@ -110,7 +126,9 @@ class _Worker:
         self._beats = [
             Beat("leases", leases.interval_s, leases),
             Beat("watchdog", 1.0, watchdog),
+            owing,
             ground.sweeper(),
+            ground.cleaner(),
         ]
         self._stopped = threading.Event()
 

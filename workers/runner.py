@@ -21,6 +21,7 @@ from voxqueue.queue import JobQueue
 from voxqueue.settings import JobsSettings
 from voxqueue.stages import Stage
 from voxqueue.storage import BlobStore
+from voxqueue.telemetry import about
 from workers.ledger import Ledger, LedgerError
 from workers.serving import Answered, Served
 from workers.steps import Concluded, Step
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 _CROWD = 8
 _OUTAGE_PAUSE_S = 10.0
 _LAST_MOVES_S = 5.0
+_LOOK_S = 0.5
 
 
 class Stopping(Exception):
@@ -105,7 +107,9 @@ class Runner:
         self._store = store
         self._settings = settings
         self._held: dict[Claim, Held] = {}
-        self._lock = threading.Lock()
+        self._claiming = 0
+        self._changed = threading.Condition()  # of the two above
+        self._suspect = threading.Lock()
         self._stopping = threading.Event()
 
     def run(self, job_id: UUID) -> str:
@@ -118,21 +122,19 @@ class Runner:
             JobFailed: The job failed.
             Stopping: The job was not touched.
         """
-        job = self._claim(job_id)
-        if job is None:
+        held = self._hold(job_id)
+        if held is None:
             return "nothing to do: taken, finished or not due"
-        held = Held(job, job.stage)
-        with self._lock:
-            self._held[held.claim] = held
         try:
-            return self._run_stages(held)
+            with about(job=held.job.id, attempt=held.job.attempt):
+                return self._run_stages(held)
         finally:
-            with self._lock:
+            with self._changed:
                 del self._held[held.claim]
 
     def held(self) -> list[Held]:
         """The jobs held now, for those who renew the leases."""
-        with self._lock:
+        with self._changed:
             return list(self._held.values())
 
     @property
@@ -149,8 +151,10 @@ class Runner:
     def put_back_all(self) -> None:
         """Return every job that is still held to its queue at once; whatever their engines yield is void.
 
-        What cannot be written in time comes back when its lease runs out.
+        Call `stop` first. What cannot be written in time comes back when its lease runs out.
         """
+        with self._changed:  # a claim that is under way may be granted yet
+            self._changed.wait_for(lambda: not self._claiming, timeout=_LAST_MOVES_S)
         all_held = self.held()
         for held in all_held:
             held.lost = True
@@ -158,6 +162,22 @@ class Runner:
         made = self._ledger.move_all(moves, within_s=_LAST_MOVES_S)
         self._queue.hint([_hint(moved) for moved in made])
         log.warning("%d of %d jobs put back", len(made), len(all_held))
+
+    def _hold(self, job_id: UUID) -> Held | None:
+        """Claim the job, and count it among those held from the moment on that it may be ours."""
+        with self._changed:
+            self._claiming += 1
+        held = None
+        try:
+            if (job := self._claim(job_id)) is not None:
+                held = Held(job, job.stage)
+            return held
+        finally:
+            with self._changed:
+                if held is not None:
+                    self._held[held.claim] = held
+                self._claiming -= 1
+                self._changed.notify_all()
 
     def _claim(self, job_id: UUID) -> ClaimedJob | None:
         """Take the job. While the database is away, the thread has nothing better to do than to wait for it."""
@@ -179,7 +199,8 @@ class Runner:
         before: Checkpoint | None = None
         while True:
             visited.append(held.stage.value)
-            outcome = self._run_stage(held)
+            with about(stage=held.stage):
+                outcome = self._run_stage(held)
             if before is not None:
                 moved, written = self._record(held, before.stage, before.ran, before.written)
                 if moved is None or moved.state is not JobState.RUNNING:
@@ -214,6 +235,27 @@ class Runner:
         return f"{words}: queued for {moved.stage}"
 
     def _run_stage(self, held: Held) -> Ran | VoxqueueError:
+        """Run the stage where the job stands. Those that have lost a worker before take turns.
+
+        Such a job is written down as begun, and no other one is meanwhile: if this worker goes away as well, it is
+        known which of them was being worked on, and those that only waited are not to blame.
+        """
+        if not held.job.lost_leases:
+            return self._run_step(held)
+        while not self._suspect.acquire(timeout=_LOOK_S):
+            if self._stopping.is_set() or held.lost:
+                return NotBegun("The worker did not come to this job.")
+        try:
+            begins = lifecycle.begin(*held.claim, held.stage, lease_s=self._settings.lease_s)
+            if self._stopping.is_set() or self._ledger.move(begins) is None:
+                return NotBegun("The worker is shutting down, or holds the job no more.")
+            return self._run_step(held)
+        except VoxqueueError as error:
+            return NotBegun(f"That the job begins could not be written down: {error.detail}")
+        finally:
+            self._suspect.release()
+
+    def _run_step(self, held: Held) -> Ran | VoxqueueError:
         """Prepare, ask, conclude."""
         step = self._steps[held.stage]
         try:
@@ -227,7 +269,7 @@ class Runner:
         except VoxqueueError as error:
             return error
         except Exception as error:
-            log.exception("job %s: unexpected error in stage %s", held.job.id, held.stage)
+            log.exception("unexpected error")
             return VoxqueueError(f"Unexpected {type(error).__name__} in stage {held.stage}; the worker's log has more.")
 
     def _done(self, held: Held, stage: Stage, ran: Ran) -> Move:
@@ -309,7 +351,7 @@ class Runner:
             except DatabaseUnavailable:
                 uncertain = True  # the connection may have broken after the commit
                 if time.monotonic() > give_up_at:
-                    log.warning("job %s: not written down, the database was away for too long", held.job.id)
+                    log.warning("not written down, the database was away for too long")
                     return None, outcome
                 begun = None
                 time.sleep(0.5)
@@ -317,7 +359,7 @@ class Runner:
             except LedgerError as error:
                 self._discard(outcome)
                 if isinstance(outcome, LedgerError):
-                    log.error("job %s: not even its failure could be written: %s", held.job.id, error.detail)
+                    log.error("not even the failure could be written: %s", error.detail)
                     return None, outcome
                 outcome, begun = error, None
                 continue

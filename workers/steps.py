@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from voxqueue.audio import AudioFormat, Decoding, encode, finish
 from voxqueue.errors import BlobMissing, StageError
+from voxqueue.jobs.blobs import speech_key
 from voxqueue.jobs.lifecycle import ClaimedJob
 from voxqueue.settings import Settings
 from voxqueue.stages import (
@@ -111,8 +112,7 @@ class TtsStep:
         audio_format = AudioFormat(job.audio_format)
         speech = finish(result.samples, result.sample_rate)
         encoded = encode(speech, result.sample_rate, audio_format)
-        # The attempt in the key keeps a worker that has lost its lease from overwriting its successor's speech.
-        key = f"speech/{job.id}-{job.attempt}.{audio_format.extension}"
+        key = speech_key(job.id, job.attempt, audio_format.extension)
         blob = self._store.put(key, io.BytesIO(encoded), media_type=audio_format.media_type)
         description = {
             "key": key,

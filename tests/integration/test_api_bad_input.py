@@ -299,7 +299,7 @@ def _exchange(url: str, path: str, content_type: str, length: str, body: bytes) 
     """Send a request whose body never ends, and read the answer."""
     at = urlsplit(url)
     with socket.create_connection((at.hostname, at.port), timeout=10) as connection:
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\n{length}\r\n\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n{length}\r\n\r\n"
         connection.sendall(head.encode() + body)
         answer = b""
         while b"\r\n\r\n" not in answer or not answer.endswith(b"}"):

@@ -152,7 +152,7 @@ def test_a_failed_job_says_why_and_keeps_what_it_had(api: httpx.Client, sessions
     }
     assert [run["state"] for run in shown["stages"]] == ["succeeded", "failed", "canceled"]
     assert shown["transcript"]["text"]
-    assert set(shown["links"]) == {"self", "transcript"}
+    assert set(shown["links"]) == {"self", "retry", "transcript"}
 
 
 def test_silence_is_a_success_whose_later_stages_say_why_they_were_skipped(
@@ -246,7 +246,7 @@ def test_a_canceled_job_keeps_its_transcript_and_its_worker_loses_it(api: httpx.
     shown = answer.json()
     assert (shown["state"], shown["error"]) == ("canceled", None)
     assert [run["state"] for run in shown["stages"]] == ["succeeded", "canceled", "canceled"]
-    assert set(shown["links"]) == {"self", "transcript"}
+    assert set(shown["links"]) == {"self", "retry", "transcript"}
     with sessions.begin() as session:
         late = lifecycle.succeed(UUID(job_id), attempt, done(Stage.LLM))
         assert lifecycle.move(session.connection(), [late]) == [None]

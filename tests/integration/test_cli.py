@@ -111,6 +111,23 @@ def test_a_job_is_shown_with_what_it_has_made(wire: Wire) -> None:
         assert words in ran.stdout
 
 
+def test_a_job_is_shown_by_its_id_alone_wherever_the_options_stand(wire: Wire) -> None:
+    for words in ((JOB_ID, "--json"), ("--json", JOB_ID), ("show", "--json", JOB_ID)):
+        ran = voxqueue("job", *words, VOXQUEUE_URL=wire.url)
+        assert ran.returncode == 0, ran.stderr
+        assert json.loads(ran.stdout)["id"] == JOB_ID
+
+
+def test_a_job_is_tried_again_and_waited_for(wire: Wire) -> None:
+    ran = voxqueue("job", "retry", JOB_ID, "--wait", "--url", wire.url)
+    assert ran.returncode == 0, ran.stderr
+    assert "succeeded" in ran.stdout
+    assert [(asked.method, asked.path) for asked in wire.asked] == [
+        ("POST", f"/v1/jobs/{JOB_ID}/retry"),
+        ("GET", f"/v1/jobs/{JOB_ID}"),
+    ]
+
+
 def test_a_job_that_failed_ends_a_waiting_command_with_status_1() -> None:
     with serving(lambda asked: Said.json(job("failed", "llm"))) as wire:
         assert voxqueue("job", JOB_ID, "--url", wire.url).returncode == 0, "to look is no failure"
@@ -354,7 +371,7 @@ def test_make_prints_what_there_is() -> None:
     ran = make()
     assert ran.returncode == 0, ran.stderr
     named = [line.split()[1] for line in ran.stdout.splitlines()]
-    assert named == ["setup", "demo", "up", "test", "check", "bench", "clean"]
+    assert named == ["setup", "demo", "up", "test", "check", "bench", "soak", "fault", "clean"]
 
 
 def test_make_demo_sets_itself_up_without_model_runtimes(tmp_path: Path) -> None:

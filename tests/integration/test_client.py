@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +64,60 @@ def test_a_text_is_sent_as_json_with_only_the_members_that_were_given() -> None:
         client.send_text("Hello.", kind="reply", reply_schema={"type": "object"})
         assert json.loads(wire.asked[0].body) == {"text": "Hello.", "kind": "speech", "voice": "anna"}
         assert json.loads(wire.asked[1].body) == {"text": "Hello.", "kind": "reply", "reply_schema": {"type": "object"}}
+
+
+def test_a_submission_carries_its_callers_key_or_one_of_its_own() -> None:
+    with saying(Said.json(job("queued", "tts"), 202)) as (wire, client):
+        client.send_text("Hello.", idempotency_key="order-7")
+        client.send_note(b"some-bytes", idempotency_key="order-8")
+        client.send_text("Hello.")
+        client.send_text("Hello.")
+        sent = [asked.headers["Idempotency-Key"] for asked in wire.asked]
+        assert sent[:2] == ["order-7", "order-8"]
+        assert len(set(sent)) == 4, "whoever says the same twice means it"
+        for none in ("a b", "a\n", "ü"):
+            with pytest.raises(ClientError, match="no idempotency key"):
+                client.send_text("Hello.", idempotency_key=none)
+        assert len(wire.asked) == 4
+
+
+def test_a_submission_whose_answer_is_lost_is_sent_again_under_the_same_key(tmp_path: Path) -> None:
+    """Else nobody could say whether there is a job; and the API may well be starting again meanwhile."""
+    lost = Said(202, b"{", missing=1)
+    in_use = Said.problem(409, "idempotency-key-in-use", "Come back.", retry_after="1")
+    note = tmp_path / "note.ogg"
+    note.write_bytes(b"OggS-bytes")
+    with saying(lost, in_use, BUSY, Said.json(job("queued", "stt"), 202)) as (wire, client), note.open("rb") as opened:
+        assert client.send_note(opened).id == JOB_ID
+        assert len({asked.headers["Idempotency-Key"] for asked in wire.asked}) == 1
+        assert [asked.body.count(b"OggS-bytes") for asked in wire.asked] == [1, 1, 1, 1], "all of it each time"
+
+
+def test_a_recording_that_can_be_read_only_once_is_sent_again_whole() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"some-bytes")
+    os.close(writing)
+    with (
+        saying(Said(502, b"<html>"), Said.json(job("queued", "stt"), 202)) as (wire, client),
+        open(reading, "rb") as pipe,
+    ):
+        client.send_note(pipe)
+        assert [asked.body.count(b"some-bytes") for asked in wire.asked] == [1, 1]
+
+
+@pytest.mark.parametrize("said", [BUSY, Said.problem(422, "x", "Wrong."), Said.problem(409, "x", "No.")])
+def test_what_the_api_answers_at_first_is_the_answer(said: Said) -> None:
+    with saying(said) as (wire, client):
+        with pytest.raises(ApiError):
+            client.send_text("Hello.")
+        assert len(wire.asked) == 1
+
+
+def test_a_refusal_after_a_lost_answer_is_the_answer() -> None:
+    with saying(Said(504, b""), Said.problem(422, "x", "Wrong.")) as (wire, client):
+        with pytest.raises(ApiError, match="Wrong"):
+            client.send_text("Hello.")
+        assert len(wire.asked) == 2
 
 
 def test_members_that_the_client_does_not_know_are_kept() -> None:
@@ -200,12 +255,14 @@ def test_a_transcript_comes_in_the_format_asked_for() -> None:
         assert wire.asked[0].query == {"format": "vtt"}
 
 
-def test_cancel_and_delete_reach_the_job() -> None:
-    with saying(Said.json(job("canceled", "stt")), Said(204)) as (wire, client):
+def test_cancel_retry_and_delete_reach_the_job() -> None:
+    with saying(Said.json(job("canceled", "stt")), Said.json(job("queued", "stt"), 202), Said(204)) as (wire, client):
         assert client.cancel(JOB_ID).state == "canceled"
+        assert client.retry(JOB_ID).state == "queued"
         client.delete(JOB_ID)
+        path = f"/v1/jobs/{JOB_ID}"
         asked = [(it.method, it.path) for it in wire.asked]
-        assert asked == [("POST", f"/v1/jobs/{JOB_ID}/cancel"), ("DELETE", f"/v1/jobs/{JOB_ID}")]
+        assert asked == [("POST", f"{path}/cancel"), ("POST", f"{path}/retry"), ("DELETE", path)]
 
 
 def test_not_ready_is_an_answer_and_no_error() -> None:

@@ -12,6 +12,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import kombu
@@ -28,10 +29,13 @@ from voxqueue.embedded import embedded_postgres, embedded_redis, running_stack
 from voxqueue.embedded import redis as redis_module
 from voxqueue.embedded import supervisor as supervisor_module
 from voxqueue.embedded.processes import Child, free_port, hold
+from voxqueue.embedded.stack import _children
 from voxqueue.embedded.supervisor import Supervisor
 from voxqueue.errors import MisconfiguredError
 
 pytestmark = pytest.mark.integration
+
+_GRACE = "VOXQUEUE_WORKER_GRACE_S"
 
 
 @pytest.fixture
@@ -268,6 +272,48 @@ def test_stop_keeps_to_its_limit_whatever_the_graces_are(out: io.StringIO) -> No
     began = time.monotonic()
     supervisor.stop()
     assert 2.4 <= time.monotonic() - began < 10
+
+
+def test_neighbours_that_belong_together_are_stopped_at_the_same_time(
+    supervisor: Supervisor, out: io.StringIO, tmp_path: Path
+) -> None:
+    """Else the second of two workers is left with what the first one leaves of the time there is for all."""
+    waits = """
+        import pathlib, signal, sys, time
+        told, other = pathlib.Path("{folder}/{name}"), pathlib.Path("{folder}/{other}")
+        def leave(*_):
+            told.touch()
+            while not other.exists():
+                time.sleep(0.01)
+            sys.exit(print("bye"))
+        signal.signal(signal.SIGTERM, leave)
+        print("up")
+        time.sleep(60)
+    """
+    for name, other in (("left", "right"), ("right", "left")):
+        code = waits.format(folder=tmp_path, name=name, other=other)
+        supervisor.start(replace(python(name, code, grace_s=30), together="both"))
+    until(lambda: out.getvalue().count("| up") == 2)
+    supervisor.stop()
+    assert out.getvalue().count("| bye") == 2
+
+
+@pytest.mark.parametrize(
+    ("set_to", "expected"), [({}, 11), ({_GRACE: ""}, 11), ({_GRACE: "0"}, 1), ({_GRACE: "30"}, 31)]
+)
+def test_a_stack_gives_its_workers_the_grace_that_they_are_told_of(set_to: dict[str, str], expected: float) -> None:
+    children = {child.name: child for child in _children(set_to, 1, None, [("worker",), ("worker",)])}
+    for name in ("worker-1", "worker-2", "courier"):
+        assert (children[name].grace_s, children[name].together) == (expected, "workers")
+
+
+@pytest.mark.parametrize("nonsense", ["soon", "-1"])
+def test_a_grace_that_is_no_time_is_refused_in_words(tmp_path: Path, nonsense: str) -> None:
+    with (
+        pytest.raises(MisconfiguredError, match="VOXQUEUE_WORKER_GRACE_S must be a number"),
+        running_stack(tmp_path, env={_GRACE: nonsense}),
+    ):
+        pass
 
 
 def test_lines_are_whole_and_carry_the_name(supervisor: Supervisor, out: io.StringIO) -> None:

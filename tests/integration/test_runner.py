@@ -118,7 +118,7 @@ def bench(sessions: Sessions, database_url: str, redis_url: str, blobs: Path) ->
     )
     engine, store, queue, ears = SlowEngine(settings), open_store(settings), JobQueue(settings), Ears()
     bind = sessions.kw["bind"]
-    ledger = Ledger(bind, ears, is_crowded=lambda: False)
+    ledger = Ledger(bind, ears, lambda: None, is_crowded=lambda: False)
     served = Served(engine, StageSettings())
     runner = Runner(
         worker="w",

@@ -7,6 +7,7 @@ from api.openapi import SNAPSHOT, snapshot
 from api.schemas import examples
 from api.schemas.jobs import JobView
 from api.schemas.submissions import TextBody, VoiceNoteForm
+from api.schemas.webhooks import EndpointBody
 
 pytestmark = pytest.mark.unit
 
@@ -24,6 +25,7 @@ def test_the_description_does_not_depend_on_settings(monkeypatch: pytest.MonkeyP
 def test_the_examples_are_what_the_api_takes_and_gives() -> None:
     assert JobView.model_validate(examples.JOB).model_dump(mode="json") == examples.JOB
     assert TextBody.model_validate(examples.TEXT).metadata == {"chat": "4711"}
+    assert EndpointBody.model_validate(examples.ENDPOINT).model_dump(mode="json") == examples.ENDPOINT
     assert set(examples.VOICE_NOTE) <= set(VoiceNoteForm.model_fields)
 
 

@@ -28,6 +28,11 @@ def send(
     prompt: Annotated[str | None, typer.Option(help="What came before in the note, or names to expect")] = None,
     hotwords: Annotated[str | None, typer.Option(help="Words to listen for in the note")] = None,
     words: Annotated[bool, typer.Option("--words", help="Say when each word of the note is spoken")] = False,
+    webhook_url: Annotated[str | None, typer.Option(help="Where to tell of this job", metavar="ADDRESS")] = None,
+    webhook_event: Annotated[
+        list[str] | None,
+        typer.Option(help="What to tell there, such as job.started; may be given several times. Else how it ends"),
+    ] = None,
     wait: Wait = False,
     timeout: Timeout = None,
     save: Save = None,
@@ -51,6 +56,8 @@ def send(
         "instructions": instructions,
         "voice": voice,
         "audio_format": audio_format,
+        "webhook_url": webhook_url,
+        "webhook_events": webhook_event,
     }
     with connected(url) as client:
         job = client.send_text(text, **wishes) if text is not None else client.send_note(note or "", **wishes, **heard)

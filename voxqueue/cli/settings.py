@@ -107,7 +107,11 @@ def groups(now: "Settings") -> Iterator[Group]:
         settings = tuple(_setting(f"VOXQUEUE_{name.upper()}", group, inner, values) for inner in group.model_fields)
         yield Group(name, about, settings)
     where = Setting("VOXQUEUE_URL", DEFAULT_URL, os.environ.get("VOXQUEUE_URL") or DEFAULT_URL, "Where the API is")
-    yield Group("client", "The Python client, and the commands that use it.", (where,))
+    key = "**********" if os.environ.get("VOXQUEUE_API_KEY") else ""
+    who = Setting("VOXQUEUE_API_KEY", "", key, "A key, where the API asks for one")
+    secret = "**********" if os.environ.get("VOXQUEUE_WEBHOOK_SECRET") else ""
+    signs = Setting("VOXQUEUE_WEBHOOK_SECRET", "", secret, "What `voxqueue webhooks listen` verifies deliveries with")
+    yield Group("client", "The Python client, and the commands that use it.", (where, who, signs))
 
 
 def _groups() -> "dict[str, type[BaseModel]]":

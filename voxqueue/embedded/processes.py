@@ -32,6 +32,7 @@ class Child:
         stop_signal: What asks it to end.
         death_signal: What the kernel sends it when we die without a word.
         grace_s: Seconds between the stop signal and SIGKILL.
+        together: Neighbours that share this word are stopped at the same time.
         user: The user and group ids to run as; None means ours.
         keep_fds: Open files that it inherits, such as a lock that must live as long as it does.
         log: A file that its output is added to, instead of the terminal.
@@ -43,6 +44,7 @@ class Child:
     stop_signal: int = signal.SIGTERM
     death_signal: int = signal.SIGKILL
     grace_s: float = 5
+    together: str | None = None
     user: tuple[int, int] | None = None
     keep_fds: tuple[int, ...] = ()
     log: Path | None = None

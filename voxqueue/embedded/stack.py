@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import httpx
+from pydantic import ValidationError
 
 from voxqueue.database.migrate import upgrade
 from voxqueue.database.session import database_errors
@@ -24,10 +25,12 @@ from voxqueue.embedded.processes import LOOPBACK, Child, Server, await_answer, f
 from voxqueue.embedded.redis import prepared_redis
 from voxqueue.embedded.supervisor import Supervisor
 from voxqueue.errors import MisconfiguredError, Unavailable
-from voxqueue.settings import DatabaseSettings
+from voxqueue.settings import DatabaseSettings, WorkerSettings
 
 ALL_STAGES = ("worker", "--stages", "stt,llm,tts")
-_WORKER_GRACE_S = 11.0  # a little more than VOXQUEUE_WORKER_GRACE_S by default
+_GRACE = "VOXQUEUE_WORKER_GRACE_S"
+_EXIT_S = 1.0  # what a worker needs after its grace period, to hand back what it still holds
+_OTHERS_S = 4.0  # the same for everything that is stopped beside the workers
 _SERVERS: tuple[tuple[str, Callable[..., Any], str], ...] = (
     ("VOXQUEUE_DATABASE_URL", prepared_postgres, "postgres"),
     ("VOXQUEUE_REDIS_URL", prepared_redis, "redis"),
@@ -103,15 +106,17 @@ def running_stack(
         durable: False lets embedded servers forget what they hold if the machine stops.
 
     Raises:
-        MisconfiguredError: A port is taken, the folder is in use, or a server is missing or does not start.
+        MisconfiguredError: A port is taken, the folder is in use, a setting cannot be read, or a server is missing or
+            does not start.
         Unavailable: The fleet was not ready in time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log_path = folder / "stack.log"
     with log_path.open("a", encoding="utf-8") as out:
-        supervisor = Supervisor(out)
+        env = {**os.environ, **(env or {})}
+        supervisor = Supervisor(out, stop_s=_worker_grace_s(env) + _OTHERS_S)
         ports = (port or free_port(), flower_port)
-        with _run(supervisor, folder, ports, {**os.environ, **(env or {})}, workers, log_path, durable) as stack:
+        with _run(supervisor, folder, ports, env, workers, log_path, durable) as stack:
             if ready_s is not None:
                 stack.wait_until_ready(ready_s)
             yield stack
@@ -126,9 +131,10 @@ def run_stack(data: Path, *, port: int = 8000, flower_port: int | None = 5555) -
         flower_port: None leaves Flower out.
 
     Raises:
-        MisconfiguredError: A port is taken, the folder is in use, or a server is missing or does not start.
+        MisconfiguredError: A port is taken, the folder is in use, a setting cannot be read, or a server is missing or
+            does not start.
     """
-    supervisor = Supervisor(sys.stdout)
+    supervisor = Supervisor(sys.stdout, stop_s=_worker_grace_s(os.environ) + _OTHERS_S)
     began = time.monotonic()
     with _signals_stop(supervisor), suppress(KeyboardInterrupt):
         supervisor.say(f"starting; data in {data.resolve()}")
@@ -174,7 +180,7 @@ def _run(
     with ExitStack() as held:
         held.enter_context(hold(folder))
         servers: list[Server] = []
-        env = {**env, "PYTHONUNBUFFERED": "1"}
+        env = {"VOXQUEUE_LOG_FORMAT": "pretty", **env, "PYTHONUNBUFFERED": "1"}
         for variable, prepare, place in _SERVERS:
             if not env.get(variable):
                 servers.append(held.enter_context(prepare(folder / place, durable=durable)))
@@ -213,16 +219,28 @@ def _migrate(env: Mapping[str, str]) -> None:
         upgrade(DatabaseSettings(url=env["VOXQUEUE_DATABASE_URL"]).require_url())
 
 
+def _worker_grace_s(env: Mapping[str, str]) -> float:
+    """How long after SIGTERM a worker may take to end."""
+    try:
+        chosen = WorkerSettings.model_validate({"grace_s": env.get(_GRACE) or WorkerSettings().grace_s})
+    except ValidationError as error:
+        raise MisconfiguredError(f"{_GRACE} must be a number of seconds, 0 or more.") from error
+    return chosen.grace_s + _EXIT_S
+
+
 def _children(
     env: Mapping[str, str], port: int, flower_port: int | None, workers: Sequence[Sequence[str]]
 ) -> Iterator[Child]:
     """Every process but the servers, in the order of their start."""
     python = (sys.executable, "-m")
     options = ("--host", LOOPBACK, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3")
-    yield Child("api", (*python, "uvicorn", "--factory", "api.app:create_app", *options), env, grace_s=6)
+    # On a loopback address nobody needs a key, unless somebody wants to see how it is with keys.
+    env_of_api = {**env, "VOXQUEUE_API_KEYS": env.get("VOXQUEUE_API_KEYS") or "open"}
+    yield Child("api", (*python, "uvicorn", "--factory", "api.app:create_app", *options), env_of_api, grace_s=6)
+    grace_s = _worker_grace_s(env)
     for number, words in enumerate(workers, start=1):
-        yield Child(f"worker-{number}", (*python, "voxqueue", *words), env, grace_s=_WORKER_GRACE_S)
-    yield Child("courier", (*python, "voxqueue", "courier"), env, grace_s=_WORKER_GRACE_S)
+        yield Child(f"worker-{number}", (*python, "voxqueue", *words), env, grace_s=grace_s, together="workers")
+    yield Child("courier", (*python, "voxqueue", "courier"), env, grace_s=grace_s, together="workers")
     if flower_port:
         yield Child("flower", (*python, "voxqueue", "flower", "--port", str(flower_port)), env, grace_s=3)
 

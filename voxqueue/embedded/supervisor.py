@@ -9,7 +9,9 @@ import selectors
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TextIO
 
 from voxqueue.embedded.processes import Child, kill, launch
@@ -202,17 +204,30 @@ class Supervisor:
     def _stop_in_order(self) -> None:
         end = time.monotonic() + self._stop_s
         remaining = [place for place in reversed(self._places) if place.process]
-        for count, place in enumerate(remaining, start=1):
-            self._halt(place, end - _RESERVE_S * (len(remaining) - count))
+        left = len(remaining)
+        for _, neighbours in groupby(remaining, key=lambda place: place.child.together or place.child.name):
+            places = list(neighbours)
+            left -= len(places)
+            self._halt(places, end - _RESERVE_S * left)
 
-    def _halt(self, place: _Place, end: float) -> None:
-        process, child = place.process, place.child
-        assert process
-        process.send_signal(child.stop_signal)
-        end = min(time.monotonic() + child.grace_s, end)
-        while process.poll() is None and time.monotonic() < end and not self._killing:
+    def _halt(self, places: Sequence[_Place], end: float) -> None:
+        """End children that are stopped together, each within its grace."""
+        began = time.monotonic()
+        for place in places:
+            assert place.process
+            place.process.send_signal(place.child.stop_signal)
+        waiting = list(places)
+        while waiting and not self._killing:
             self._read(_TURN_S)
-        if process.poll() is None:
-            self.say(f"{child.name} does not end; killing it", colour=31)
-        kill(process)
-        self._bury(place)
+            now = time.monotonic()
+            waiting = [
+                place
+                for place in waiting
+                if place.process and place.process.poll() is None and now < min(began + place.child.grace_s, end)
+            ]
+        for place in places:
+            assert place.process
+            if place.process.poll() is None:
+                self.say(f"{place.child.name} does not end; killing it", colour=31)
+            kill(place.process)
+            self._bury(place)

@@ -72,7 +72,7 @@ class ClaimedJob:
     """What a worker needs to know of a job that it has claimed.
 
     `results` has those of the stages already committed. `failures` counts the failed tries of the stage that the job
-    stands at, `lost_leases` the workers that went away with the job.
+    stands at, `lost_leases` the workers that went away while they were at the job.
     """
 
     id: UUID
@@ -134,6 +134,12 @@ def proceed(job_id: UUID, attempt: int, done: Outcome, stage: Stage, *, lease_s:
         outcomes=(done, begun),
         lease_s=lease_s,
     )
+
+
+def begin(job_id: UUID, attempt: int, stage: Stage, *, lease_s: float) -> Move:
+    """A job that has lost a worker before begins with its stage now; until then, it is not to blame for another one."""
+    begun = Outcome(stage=stage, state=RunState.RUNNING, started_ms_ago=0)
+    return Move(job_id=job_id, attempt=attempt, to=JobState.RUNNING, at=stage, outcomes=(begun,), lease_s=lease_s)
 
 
 def hand_over(job_id: UUID, attempt: int, done: Outcome, stage: Stage) -> Move:
@@ -221,7 +227,12 @@ WITH moves AS MATERIALIZED (
     UPDATE jobs SET
         state = m."to",
         attempt = jobs.attempt + coalesce(m.claims, false)::int,
-        lost_leases = CASE WHEN m.anew THEN 0 ELSE jobs.lost_leases + coalesce(m.lost, false)::int END,
+        lost_leases = CASE
+            WHEN m.anew THEN 0
+            -- Who had not begun cannot be what took the worker down.
+            WHEN m.lost AND EXISTS (SELECT FROM stage_runs WHERE job_id = jobs.id AND stage_runs.stage = jobs.stage
+                AND stage_runs.started_at IS NOT NULL) THEN jobs.lost_leases + 1
+            ELSE jobs.lost_leases END,
         stage = coalesce(m.stage, jobs.stage),
         worker = coalesce(m.worker, jobs.worker),
         lease_until = CASE WHEN m."to" = 'running' THEN now() + make_interval(secs => m.lease_s) END,
@@ -244,12 +255,13 @@ WITH moves AS MATERIALIZED (
     RETURNING jobs.*, m.claims, m.anew, m.outcomes
 ), outcomes AS (
     SELECT moved.id AS job_id, coalesce(o.stage, moved.stage) AS stage, o.state, o.engine, o.model, o.result, o.reason,
-        o.run_ms, o.started_ms_ago, o.batch_size, o.degradations, o.failed_try
+        o.run_ms, o.started_ms_ago, o.batch_size, o.degradations, o.failed_try, moved.lost_leases > 0 AS suspect
     FROM moved CROSS JOIN LATERAL jsonb_to_recordset(moved.outcomes) AS o(
         stage text, state text, engine text, model text, result jsonb, reason text, run_ms float8,
         started_ms_ago float8, batch_size int, degradations jsonb, failed_try boolean)
     UNION ALL  -- which stage a claim is for is known only now
-    SELECT id, stage, 'running', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false FROM moved WHERE claims
+    SELECT id, stage, 'running', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, lost_leases > 0
+    FROM moved WHERE claims
 ), ended AS (
     UPDATE stage_runs SET
         state = o.state,
@@ -265,8 +277,8 @@ WITH moves AS MATERIALIZED (
         ready_at = CASE WHEN o.state IN ('pending', 'running') THEN coalesce(stage_runs.ready_at, now())
                    ELSE stage_runs.ready_at END,
         started_at = CASE WHEN o.started_ms_ago IS NOT NULL THEN now() - make_interval(secs => o.started_ms_ago / 1000)
-                     WHEN o.state = 'running' THEN now()
-                     WHEN o.state = 'pending' THEN NULL
+                     WHEN o.state = 'running' AND NOT o.suspect THEN now()
+                     WHEN o.state IN ('running', 'pending') THEN NULL  -- a suspect says itself when it begins
                      ELSE stage_runs.started_at END,
         finished_at = CASE WHEN o.state IN ('succeeded', 'failed', 'skipped') THEN now() END
     FROM outcomes o
@@ -279,7 +291,8 @@ WITH moves AS MATERIALIZED (
         AND moved.state IN ('failed', 'canceled') AND stage_runs.state IN ('pending', 'running')
         AND NOT EXISTS (SELECT FROM outcomes o WHERE o.job_id = moved.id AND o.stage = stage_runs.stage)
 ), begun_anew AS (
-    UPDATE stage_runs SET state = 'pending', failures = 0, reason = NULL, started_at = NULL, finished_at = NULL,
+    UPDATE stage_runs SET state = 'pending', failures = 0, reason = NULL, engine = NULL, model = NULL, run_ms = NULL,
+        batch_size = NULL, degradations = '[]', progress = 0, started_at = NULL, finished_at = NULL,
         ready_at = CASE WHEN stage_runs.stage = moved.stage THEN now() END
     FROM moved
     WHERE stage_runs.job_id = ANY(%(ids)s::uuid[]) AND stage_runs.job_id = moved.id

@@ -43,8 +43,9 @@ class Job(Base):
     """One piece of work.
 
     `attempt` counts the claims and is the fencing token: a worker's write says which claim it speaks for. `lost_leases`
-    counts the workers that went away with the job. `due_at` is when the job may run next, `hinted_at` when a message
-    about it was last sent. `api_key` is the id of the key that it came with. `webhook_url` is told of `webhook_events`.
+    counts the workers that went away while they were at the job. `due_at` is when the job may run next, `hinted_at`
+    when a message about it was last sent. `api_key` is the id of the key that it came with. `webhook_url` is told of
+    `webhook_events`.
     """
 
     __tablename__ = "jobs"

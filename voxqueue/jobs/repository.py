@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, func, inspect, select, text, update
+from sqlalchemy import ColumnElement, Connection, Table, case, delete, func, inspect, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased, joinedload
 from sqlalchemy.orm.attributes import instance_dict, set_committed_value
@@ -35,13 +35,29 @@ class Hint:
 
 
 @dataclass(frozen=True, slots=True)
+class JobLine:
+    """A job in a line. `progress` goes from 0 to 100."""
+
+    id: UUID
+    tenant: str
+    kind: Kind
+    state: JobState
+    stage: Stage
+    progress: int
+
+
+@dataclass(frozen=True, slots=True)
 class LostLease:
-    """A running job whose worker has not renewed its lease, and how often that happened to the job before."""
+    """A running job whose worker has not renewed its lease, and how often that happened to the job before.
+
+    `begun`: the worker was at it; else the job only waited there.
+    """
 
     job_id: UUID
     attempt: int
     stage: Stage
     lost_before: int
+    begun: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +147,22 @@ def page(
     return session.scalars(query).unique().all()
 
 
+def lines(session: Session, job_ids: Collection[UUID]) -> list[JobLine]:
+    """These jobs, of whatever tenant, in a line each."""
+    is_done = StageRun.state.in_((RunState.SUCCEEDED, RunState.SKIPPED))
+    share = func.avg(case((is_done, 1.0), else_=func.least(StageRun.progress, 0.99)))
+    rows = session.execute(
+        select(Job.id, Job.tenant, Job.kind, Job.state, Job.stage, share)
+        .join(StageRun, StageRun.job_id == Job.id)
+        .where(Job.id.in_(job_ids))
+        .group_by(Job.id)
+    )
+    return [
+        JobLine(job_id, tenant, kind, state, stage, int(100 * done))
+        for job_id, tenant, kind, state, stage, done in rows
+    ]
+
+
 def state_of(session: Session, job_id: UUID, tenant: str) -> JobState | None:
     """Just the state, for those who wait for it; None if the tenant has no such job."""
     return session.scalar(select(Job.state).where(Job.id == job_id, Job.tenant == tenant))
@@ -203,9 +235,26 @@ def lost_leases(session: Session, lease_s: float, limit: int) -> list[LostLease]
     """Running jobs whose lease is over. None while the database itself has not been up for as long as a lease lasts:
     nobody could renew one."""
     up_for_long = func.now() > func.pg_postmaster_start_time() + _seconds(lease_s)
-    columns = (Job.id, Job.attempt, Job.stage, Job.lost_leases)
-    lost = select(*columns).where(Job.state == JobState.RUNNING, Job.lease_until < func.now(), up_for_long).limit(limit)
+    columns = (Job.id, Job.attempt, Job.stage, Job.lost_leases, StageRun.started_at.is_not(None))
+    lost = (
+        select(*columns)
+        .join(StageRun, (StageRun.job_id == Job.id) & (StageRun.stage == Job.stage))
+        .where(Job.state == JobState.RUNNING, Job.lease_until < func.now(), up_for_long)
+        .order_by(Job.lease_until)
+        .limit(limit)
+    )
     return [LostLease(*row) for row in session.execute(lost)]
+
+
+def expired(session: Session, expire_s: float, limit: int) -> list[Hint]:
+    """Queued jobs that have been due for longer than a job may wait, the oldest first."""
+    waited = (
+        select(Job.id, Job.stage, Job.attempt, Job.priority)
+        .where(Job.state == JobState.QUEUED, Job.due_at < func.now() - _seconds(expire_s))
+        .order_by(Job.due_at)
+        .limit(limit)
+    )
+    return [Hint(*row) for row in session.execute(waited)]
 
 
 def stale_hints(

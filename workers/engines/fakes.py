@@ -9,6 +9,7 @@ A request orders a failure by a marker in its text or instructions: ``!ACTION``,
 ``!refuse`` is refused for good
 ``!crash``  raises an ordinary exception for the whole batch
 ``!hang``   holds up the whole batch for NUMBER seconds (600)
+``!die``    ends the worker's process at once, as a runtime does that meets a fault in its own memory
 ``!oom``    runs out of memory in batches of more than NUMBER (1) requests; ``!oom:0`` fits nowhere
 =========== ============================================================================================
 
@@ -16,7 +17,9 @@ Recordings carry no text: there, language codes that nobody speaks stand for the
 """
 
 import hashlib
+import os
 import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -36,6 +39,7 @@ class Action(StrEnum):
     REFUSE = "refuse"
     CRASH = "crash"
     HANG = "hang"
+    DIE = "die"
     OOM = "oom"
 
 
@@ -59,6 +63,7 @@ STT_ORDERS = {
     "xd": Action.CRASH,
     "xe": Action.HANG,
     "xf": Action.OOM,
+    "xg": Action.DIE,
 }
 """Language codes that order a failure from the fake of speech to text."""
 
@@ -106,6 +111,8 @@ class FakeModel:
         for order in orders:
             if order is None:
                 continue
+            if order.action is Action.DIE:
+                os.kill(os.getpid(), signal.SIGKILL)
             if order.action is Action.HANG:
                 time.sleep(order.number)
             if order.action is Action.OOM and len(orders) > order.number:

@@ -9,7 +9,7 @@ import numpy as np
 
 from voxqueue.errors import VoxqueueError
 from voxqueue.settings import Settings
-from voxqueue.stages import SAMPLE_RATE, Segment, SttRequest, SttResult
+from voxqueue.stages import SAMPLE_RATE, Segment, SttRequest, SttResult, Word
 from workers.engines.base import WholeSttEngine
 from workers.engines.fakes import STAND_IN, STT_ORDERS, FakeModel, Order, digest, make_order
 
@@ -49,10 +49,19 @@ def _transcribe(request: SttRequest) -> SttResult:
             continue
         seconds = len(part) / SAMPLE_RATE
         text = f"fake words {digest(part.tobytes())} of {seconds:.2f} seconds"
-        segments.append(Segment(start=start / SAMPLE_RATE, end=start / SAMPLE_RATE + seconds, text=text))
+        begin = start / SAMPLE_RATE
+        words = _words(text, begin, seconds) if request.word_timestamps else ()
+        segments.append(Segment(start=begin, end=begin + seconds, text=text, words=words))
     return SttResult(
         text=" ".join(segment.text for segment in segments),
         language=request.language or "en",
         audio_seconds=request.seconds,
         segments=tuple(segments),
     )
+
+
+def _words(text: str, begin: float, seconds: float) -> tuple[Word, ...]:
+    """The words of a text, each as long as the others."""
+    spoken = text.split()
+    length = seconds / len(spoken)
+    return tuple(Word(begin + n * length, begin + (n + 1) * length, word, 1.0) for n, word in enumerate(spoken))
