@@ -1,0 +1,15 @@
+// Asks before something is deleted for good.
+
+import { byId } from "./dom.js";
+
+/** Whether the person wants it. */
+export function confirmDeletion(what) {
+  const dialog = byId("confirm-dialog");
+  byId("confirm-title").textContent = "Delete this for good?";
+  byId("confirm-note").textContent = `${what}. The recording and everything made of it go, here and on the server.`;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}

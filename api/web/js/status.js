@@ -1,0 +1,45 @@
+// The fleet in a word, in the header; opened, what each stage runs on and what waits for it.
+
+import { byId, h, setText } from "./dom.js";
+import { STAGES, engineOf, inWords } from "./words.js";
+
+export function showFleet(report) {
+  const state = report.degraded ? "Ready, degraded" : "Ready";
+  setPill(report.ready ? state : "Not ready", report.ready ? (report.degraded ? "warn" : "good") : "bad");
+  const rows = Object.entries(report.services).map(([stage, service]) => row(stage, service, report));
+  const reasons = report.degraded_reasons.map((reason) => h("li", {}, inWords(reason)));
+  byId("fleet-panel").replaceChildren(
+    h("p", { class: "muted small" }, `${report.workers.warm} of ${count(report.workers.total, "worker")} warm`),
+    h("dl", {}, ...rows.flat()),
+    ...(reasons.length ? [h("ul", { class: "reasons small" }, ...reasons)] : []),
+  );
+}
+
+export function showLost() {
+  setPill("No answer", "bad");
+}
+
+export function closeOnOutside() {
+  const fleet = byId("fleet");
+  document.addEventListener("click", (event) => !fleet.contains(event.target) && (fleet.open = false));
+  fleet.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    fleet.open = false;
+    fleet.querySelector("summary").focus();
+  });
+}
+
+function setPill(text, mood) {
+  const pill = byId("fleet-pill");
+  pill.dataset.mood = mood;
+  setText(pill, text);
+}
+
+function row(stage, service, report) {
+  const queue = report.queues?.[stage];
+  const waits = queue ? `${queue.depth} waiting, ${queue.running} running` : "";
+  const about = h("dd", {}, engineOf(service) || "no engine", h("span", { class: "muted" }, waits));
+  return [h("dt", {}, STAGES[stage].name), about];
+}
+
+const count = (number, thing) => `${number} ${thing}${number === 1 ? "" : "s"}`;
