@@ -48,6 +48,7 @@ def _needs(scope: Scope) -> Any:
 READS_JOBS = _needs(Scope.JOBS_READ)
 WRITES_JOBS = _needs(Scope.JOBS_WRITE)
 MANAGES_WEBHOOKS = _needs(Scope.WEBHOOKS)
+ADMINISTERS = _needs(Scope.ADMIN)
 
 
 def known_id(text: str, thing: str) -> UUID:

@@ -157,21 +157,35 @@ class Fleet:
         self._names = f"{redis_settings.prefix}:workers"
         self._prefix = f"{redis_settings.prefix}:worker:"
         self._voices_prefix = f"{redis_settings.prefix}:voices:"
+        self._warmups = f"{redis_settings.prefix}:warmups"
         self._voices_left: VoicesReport | None = None
         self._ttl_ms = int(worker_settings.heartbeat_ttl_s * 1000)
 
-    def beat(self, report: WorkerReport, voices: VoicesReport | None = None) -> None:
-        """Leave a report that counts until its time is over, and with it the voices. Raises `redis.RedisError`."""
+    def beat(self, report: WorkerReport, voices: VoicesReport | None = None) -> int:
+        """Leave a report that counts until its time is over, and with it the voices.
+
+        Returns:
+            How often somebody has asked the fleet to try its engines again.
+
+        Raises:
+            redis.RedisError: It was not left.
+        """
         voices_key = self._voices_prefix + report.worker
         with self._redis.pipeline() as pipeline:
             pipeline.sadd(self._names, report.worker)
             pipeline.set(self._prefix + report.worker, report.model_dump_json(), px=self._ttl_ms)
             pipeline.pexpire(voices_key, self._ttl_ms)
-            *_, are_there = pipeline.execute()
+            pipeline.get(self._warmups)
+            *_, are_there, warmups = pipeline.execute()
         # A list may be long: it is sent again only when it is another one, or when Redis has lost it.
         if voices is not None and not (are_there and voices == self._voices_left):
             self._redis.set(voices_key, voices.model_dump_json(), px=self._ttl_ms)
             self._voices_left = voices
+        return int(warmups or 0)
+
+    def ask_for_warmup(self) -> None:
+        """Have the workers whose engines failed try them again now. Raises `redis.RedisError`."""
+        self._redis.incr(self._warmups)
 
     def leave(self, worker: str) -> None:
         """Take the report back. Raises `redis.RedisError`."""

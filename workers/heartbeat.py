@@ -64,22 +64,28 @@ class Beat:
 
 
 class FleetBeat:
-    """Reports to the fleet: what is warm, and the voices there are once text to speech is."""
+    """Reports to the fleet: what is warm, and the voices there are once text to speech is.
+
+    `on_warmup` is called when somebody asks the fleet to try its engines again.
+    """
 
     def __init__(
         self,
         report: Callable[[], WorkerReport],
         fleet: Fleet,
         voices: Callable[[], VoicesReport | None] = lambda: None,
+        on_warmup: Callable[[], None] = lambda: None,
     ) -> None:
         self._report = report
         self._voices = voices
+        self._on_warmup = on_warmup
+        self._warmups: int | None = None
         self._fleet = fleet
         self._away = False
 
     def __call__(self) -> None:
         try:
-            self._fleet.beat(self._report(), self._voices())
+            warmups = self._fleet.beat(self._report(), self._voices())
         except redis.RedisError as error:
             if not self._away:
                 log.warning("Redis is away; this worker counts as gone until it is back: %s", error)
@@ -88,6 +94,9 @@ class FleetBeat:
             if self._away:
                 log.info("Redis is back")
             self._away = False
+            if warmups != self._warmups and self._warmups is not None:
+                self._on_warmup()
+            self._warmups = warmups
 
 
 class LeaseBeat:

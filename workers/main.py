@@ -106,6 +106,7 @@ class _Worker:
         self._stages = stages
         self._began = time.monotonic()
         self._startup_ms: float | None = None
+        self._warm_now = threading.Event()
         config = ground.settings
         self._fleet_beat = Beat("heartbeat", config.worker.heartbeat_s, self._report_to(ground.fleet))
         self._warmup = Warmup(stages, config, self._fleet_beat.nudge)
@@ -168,7 +169,11 @@ class _Worker:
         for stage in self._stages:
             if stage not in cold:
                 open_queue(stage.value)
-        while cold and not self._stopped.wait(_RETRY_S):
+        while cold:
+            self._warm_now.wait(_RETRY_S)
+            self._warm_now.clear()
+            if self._stopped.is_set():
+                return
             for stage in list(cold):
                 if self._warmup.warm(stage):
                     cold.remove(stage)
@@ -187,7 +192,7 @@ class _Worker:
             os._exit(0)
 
     def _report_to(self, fleet: Fleet) -> FleetBeat:
-        return FleetBeat(self._report, fleet, lambda: self._warmup.voices)
+        return FleetBeat(self._report, fleet, lambda: self._warmup.voices, self._warm_now.set)
 
     def _report(self) -> WorkerReport:
         return WorkerReport(

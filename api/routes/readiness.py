@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 from starlette.responses import Response
 
 from api.answers import as_json
-from api.dependencies import Use
+from api.dependencies import ADMINISTERS, Use
 from api.fleet_report import fleet_report
 from api.schemas.problems import problems
 from api.schemas.readiness import Alive, Dependency, ProcessReadiness
@@ -60,6 +60,23 @@ def fleet_ready(
     requirement = Requirement.of(services.settings.ready, stage, min_warm)
     report = fleet_report(services.fleet, services.queues, requirement)
     return as_json(report) if report.ready else as_json(report, 503, _TRY_AGAIN)
+
+
+@router.post(
+    "/api/ready/warmup",
+    status_code=202,
+    response_model=FleetReport,
+    responses=problems(503),
+    dependencies=[ADMINISTERS],
+    summary="Try failed engines again",
+)
+def warm_again(services: Use) -> Response:
+    """Workers try engines that could not be warmed again by themselves, every 15 s; this has them do so now."""
+    try:
+        services.fleet.ask_for_warmup()
+    except RedisError as error:
+        raise Unavailable("Redis does not answer, so no worker can be asked.", retry_after=2) from error
+    return as_json(fleet_report(services.fleet, services.queues, Requirement.of(services.settings.ready)), 202)
 
 
 def _tried(check: Callable[[], None], *, required: bool = True) -> Dependency:

@@ -17,6 +17,7 @@ from voxqueue.fleet import EngineStatus, Fleet, StageReport, WorkerReport
 from voxqueue.jobs.kinds import Kind
 from voxqueue.settings import DatabaseSettings, RedisSettings, Settings, StorageSettings
 from voxqueue.stages import Stage
+from workers.heartbeat import FleetBeat
 
 pytestmark = pytest.mark.integration
 
@@ -135,6 +136,19 @@ def test_the_fleet_report_counts_what_waits_and_runs(api: httpx.Client, sessions
     assert counts["tts"]["oldest_age_s"] is None
     submit(api, Kind.SPEECH)
     assert api.get("/api/ready").json()["queues"] == counts, "counted at most once a second"
+
+
+def test_workers_hear_that_they_are_to_try_their_engines_again(api: httpx.Client, fleet: Fleet) -> None:
+    heard: list[str] = []
+    beat = FleetBeat(lambda: report("a", EngineStatus.FAILED), fleet, on_warmup=lambda: heard.append("now"))
+    beat()
+    beat()
+    assert heard == [], "nobody has asked, or not since this worker is there"
+    answer = api.post("/api/ready/warmup")
+    assert (answer.status_code, answer.json()["ready"]) == (202, False)
+    beat()
+    beat()
+    assert heard == ["now"]
 
 
 def test_without_redis_nobody_knows_and_the_report_says_so(api_settings: Settings) -> None:

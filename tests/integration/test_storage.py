@@ -678,7 +678,7 @@ def test_s3_that_stopped_is_unavailable_soon(caplog: pytest.LogCaptureFixture) -
         put(S3Store(s3_settings(address, "notes")), "a/b")
     raised, seconds = all_at_once(S3Store(s3_settings(address, "notes")))
     assert_unavailable_and_silent(raised, caplog)
-    assert seconds < 10  # three attempts, and pauses of at most 1 s and 2 s between them
+    assert seconds < 10  # two attempts, and a pause of at most 1 s between them
 
 
 def test_s3_that_hangs_is_unavailable_soon(caplog: pytest.LogCaptureFixture) -> None:

@@ -380,7 +380,7 @@ def test_fakes_hand_markers_on_to_the_stage_that_they_name() -> None:
 
 def test_fake_stt_fails_by_language() -> None:
     engine = FakeSttEngine(INSTANT)
-    codes = [code for code, action in STT_ORDERS.items() if action != "hang"]
+    codes = [code for code, action in STT_ORDERS.items() if action not in ("hang", "die")]
     expected = ["EngineFailed", "EngineFailed", "EngineRefused", "EngineFailed", "SttResult"]
     assert outcomes(results(engine, [SttRequest([hiss(1, 0.1)], code) for code in codes])) == expected
     assert outcomes(results(engine, [SttRequest([hiss(1, 0.1)], "xb")])) == ["SttResult"]  # flaky: the second try
@@ -395,9 +395,10 @@ def test_fakes_take_the_time_that_the_settings_say() -> None:
     called = time.monotonic()
     results(engine, [LlmRequest("!hang:0.2")])
     hung = time.monotonic()
-    assert loaded - began == pytest.approx(0.05, abs=0.045)
-    assert called - loaded == pytest.approx(0.14, abs=0.06)
-    assert hung - called == pytest.approx(0.27, abs=0.06)
+    # No less; how much more it is, the machine decides.
+    assert loaded - began >= 0.05
+    assert called - loaded >= 0.14
+    assert hung - called >= 0.27
 
 
 def test_fake_runs_out_of_memory_in_large_batches_only() -> None:

@@ -272,6 +272,7 @@ def _in_words(body: Mapping[str, Any]) -> str:
 def _welcome(stack: Stack, seconds: float) -> str:
     lines = [
         f"ready after {seconds:.1f} s",
+        f"  Page       {stack.api_url}/",
         f"  API        {stack.api_url}/docs",
         f"  Readiness  {stack.api_url}/api/ready",
         f"  Flower     {stack.flower_url}" if stack.flower_url else "",
