@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 CONNECT_TIMEOUT_S = 3.0
-READ_TIMEOUT_S = 10.0  # of silence, not of the whole transfer; with two attempts a hung store costs half a minute
-ATTEMPTS = 2
+READ_TIMEOUT_S = 10.0  # of silence, not of the whole transfer; with three attempts a hung store costs half a minute
+ATTEMPTS = 3
 PART_BYTES = 8 << 20  # from here on an upload has several parts; S3 takes none below 5 MiB but the last
 PART_THREADS = 4
 DELETE_BATCH = 1000  # S3's own limit for one DeleteObjects
