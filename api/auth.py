@@ -100,10 +100,18 @@ def _is_from_here(connection: HTTPConnection, origins: tuple[str, ...]) -> bool:
     """
     server = connection.scope.get("server")
     origin = connection.headers.get("origin")
-    asked_for = urlsplit(f"//{connection.headers.get('host', '')}").hostname
+    asked_for = connection.headers.get("host", "")
     return (
         server is not None
         and is_loopback(server[0])
-        and is_loopback(asked_for or "localhost")
-        and (origin is None or origin in origins or "*" in origins or is_loopback(urlsplit(origin).hostname or ""))
+        and (not asked_for or is_loopback(_host_in(f"//{asked_for}")))
+        and (origin is None or origin in origins or "*" in origins or is_loopback(_host_in(origin)))
     )
+
+
+def _host_in(address: str) -> str:
+    """The host that an address names; empty where it names none, or is no address."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""

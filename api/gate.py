@@ -19,7 +19,7 @@ from api.auth import identify
 from api.body_limit import path_of
 from api.problems import problem
 from api.services import Services
-from voxqueue.errors import Forbidden, RateLimited, Unauthorized, VoxqueueError
+from voxqueue.errors import Forbidden, NotFound, RateLimited, Unauthorized, VoxqueueError
 from voxqueue.keys import caller as keys
 
 PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz", "/api/ready", "/api/ready/stream"})
@@ -57,6 +57,10 @@ class Gate:
         self._routes: Sequence[RouteContext] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            error = NotFound("There are no WebSockets here; events come by GET.")
+            await problem(error, scope["path"])(scope, receive, send)
+            return
         if scope["type"] == "lifespan" or is_public(path_of(scope)):
             await self.app(scope, receive, send)
             return
@@ -114,5 +118,6 @@ class Gate:
         standing = limit.take(caller.key_id or (connection.client.host if connection.client else "unknown"))
         entry.headers.update(limit.headers(standing))
         if standing is not None and not standing.within:
-            words = f"More requests than {services.settings.limits.requests}."
+            most, wait_s = services.settings.limits.requests, standing.more_in_s
+            words = f"More requests than {most}. There is room again in {wait_s} s."
             raise RateLimited(words, retry_after=standing.more_in_s)

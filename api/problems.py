@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _ECHO_CHARS = 50  # of what a caller sent, in a message about it
+_MOST_FAULTS = 50  # that are named: an answer must not be many times its request
 _OUR_FAULT = "It is not your request's fault, and it has been logged."
 
 
@@ -89,7 +90,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return problem(InvalidRequest.of(*map(_fault, error.errors())), request.url.path)
+    errors = error.errors()
+    faults = [_fault(one) for one in errors[:_MOST_FAULTS]]
+    if more := len(errors) - len(faults):
+        faults.append(("body", f"has {more:,} more faults"))
+    return problem(InvalidRequest.of(*faults), request.url.path)
 
 
 def _fault(error: Mapping[str, Any]) -> tuple[str, str]:

@@ -72,7 +72,7 @@ class Unauthorized(VoxqueueError):
 
 
 class Forbidden(VoxqueueError):
-    status, code, title = 403, "forbidden", "The API key does not allow this"
+    status, code, title = 403, "forbidden", "This is not allowed"
 
 
 class RateLimited(VoxqueueError):

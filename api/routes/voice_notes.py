@@ -29,7 +29,10 @@ router = APIRouter(tags=["submit"])
     summary="Upload a voice note",
 )
 def submit_voice_note(
-    form: Annotated[VoiceNoteForm, Form()], services: Use, caller: Calling, key: SubmissionKey
+    form: Annotated[VoiceNoteForm, Form(media_type="multipart/form-data")],
+    services: Use,
+    caller: Calling,
+    key: SubmissionKey,
 ) -> Response:
     """Store a recording and queue a job for it. `Location` is where to follow the job."""
     limits, store = services.settings.limits, services.store

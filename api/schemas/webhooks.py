@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
 
 from api.schemas import examples
 from api.schemas.jobs import Utc
@@ -72,7 +72,7 @@ class EndpointChanges(BaseModel):
     url: Address = Field(default_factory=str, description="What is still owed goes there too")
     events: EndpointEvents = Field(default_factory=list, description="All that it is to be told of from now on")
     description: Description | None = None
-    enabled: bool = Field(
+    enabled: StrictBool = Field(
         default_factory=bool, description="`false` fails what is still owed; `true` begins without old failures"
     )
 

@@ -74,7 +74,7 @@ def test_errors_keep_their_class_and_their_sentence(confined: Confined) -> None:
     for data, expected, sentence in (
         (b"text" * 50, NotAudio, "not a kind of recording"),
         (truncated(recording(tone(3), 16_000, "flac")), AudioTruncated, "send it again"),
-        (recording(tone(3), 16_000, "wav"), AudioTooLong, "at most 2 s are allowed"),
+        (recording(tone(3), 16_000, "wav"), AudioTooLong, "longer than the 2 s that are allowed"),
     ):
         with pytest.raises(expected, match=sentence):
             confined_probe(confined, io.BytesIO(data), max_seconds=2, min_seconds=0)

@@ -69,7 +69,7 @@ def probe(source: BinaryIO, *, max_seconds: float, min_seconds: float) -> Probe:
         source.seek(0)
     if found.seconds > max_seconds:
         raise AudioTooLong(
-            f"The recording lasts {_clock(found.seconds)}; at most {_clock(max_seconds)} are allowed. "
+            f"The recording lasts longer than the {_clock(max_seconds)} that are allowed. "
             "Send a shorter one, or split it."
         )
     if found.seconds <= 0 or found.seconds < min_seconds:

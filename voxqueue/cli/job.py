@@ -119,6 +119,8 @@ def show(job: "Job", audio: str | None) -> None:
         _line("audio", f"{audio or 'kept by the API'}{length}")
     for how in job.degradations:
         _line("degraded", how)
+    if job.error is not None:
+        _line("error", f"{job.error.title}: {job.error.detail}")
 
 
 def _line(name: str, value: str) -> None:

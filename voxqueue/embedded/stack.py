@@ -269,6 +269,17 @@ def _in_words(body: Mapping[str, Any]) -> str:
     return "\n".join([f"{body.get('state')}: {', '.join(stages)}", *reasons])
 
 
+def _how_to_call(stack: Stack) -> Iterator[str]:
+    note = f"-F file=@note.ogg {stack.api_url}/v1/voice-notes"
+    if stack.env.get("VOXQUEUE_API_KEYS") != "required":
+        yield f"  Try        curl {note}"
+        return
+    if "VOXQUEUE_DATABASE_URL" not in os.environ:  # else it is known, and may hold a password
+        yield f"  Database   export VOXQUEUE_DATABASE_URL='{stack.env['VOXQUEUE_DATABASE_URL']}'"
+    yield "  Key        voxqueue keys create --name me"
+    yield f'  Try        curl -H "Authorization: Bearer KEY" {note}'
+
+
 def _welcome(stack: Stack, seconds: float) -> str:
     lines = [
         f"ready after {seconds:.1f} s",
@@ -276,7 +287,7 @@ def _welcome(stack: Stack, seconds: float) -> str:
         f"  API        {stack.api_url}/docs",
         f"  Readiness  {stack.api_url}/api/ready",
         f"  Flower     {stack.flower_url}" if stack.flower_url else "",
-        f"  Try        curl -F file=@note.ogg {stack.api_url}/v1/voice-notes",
+        *_how_to_call(stack),
         "  Stop       Ctrl-C; the data stays",
     ]
     return "\n".join(line for line in lines if line)
