@@ -19,7 +19,7 @@ from api.auth import identify
 from api.body_limit import path_of
 from api.problems import problem
 from api.services import Services
-from voxqueue.errors import Forbidden, NotFound, RateLimited, Unauthorized, VoxqueueError
+from voxqueue.errors import Forbidden, RateLimited, Unauthorized, VoxqueueError
 from voxqueue.keys import caller as keys
 
 PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz", "/api/ready", "/api/ready/stream"})
@@ -57,10 +57,6 @@ class Gate:
         self._routes: Sequence[RouteContext] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            error = NotFound("There are no WebSockets here; events come by GET.")
-            await problem(error, scope["path"])(scope, receive, send)
-            return
         if scope["type"] == "lifespan" or is_public(path_of(scope)):
             await self.app(scope, receive, send)
             return

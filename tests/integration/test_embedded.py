@@ -417,10 +417,9 @@ def test_ctrl_c_stops_all_and_the_second_one_kills(terminal: subprocess.Popen[st
     until(lambda: gone(by_name["redis-server"].pid))
     assert terminal.poll() is None
 
-    began = time.monotonic()
     terminal.send_signal(signal.SIGINT)
-    assert terminal.wait(10) == 0
-    assert time.monotonic() - began < 4  # its grace is 5
+    assert terminal.wait(20) == 0
+    assert "does not end" not in terminal.stdout.read(), "nobody was given the time to end by itself"
     until(lambda: all(gone(child.pid) for child in children))
 
 

@@ -626,7 +626,7 @@ def test_nothing_is_sent_to_who_speaks_no_tls(receiver: Receiver) -> None:
 
 
 def test_many_at_a_time_share_one(receiver: Receiver) -> None:
-    outbound = Outbound(allowing(receiver.url))
+    outbound = Outbound(allowing(receiver.url, timeout_s=60))
     made: list[Attempt] = []
     threads = [
         threading.Thread(target=lambda: made.append(outbound.post(receiver.url, {}, b"{}")), name=str(number))

@@ -234,6 +234,7 @@ def _children(
     """Every process but the servers, in the order of their start."""
     python = (sys.executable, "-m")
     options = ("--host", LOOPBACK, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3")
+    options += ("--ws", "none")
     # On a loopback address nobody needs a key, unless somebody wants to see how it is with keys.
     env_of_api = {**env, "VOXQUEUE_API_KEYS": env.get("VOXQUEUE_API_KEYS") or "open"}
     yield Child("api", (*python, "uvicorn", "--factory", "api.app:create_app", *options), env_of_api, grace_s=6)

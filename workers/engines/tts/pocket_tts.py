@@ -50,9 +50,9 @@ class PocketTtsEngine(SpeakingEngine):
 
     def load(self) -> None:
         self.close()
+        folder, codec = self._folders()  # first: a model that is missing is no reason to wait for torch
         self.device = pick_device(self.settings.models)
         dtype = pick_dtype(self.settings.models, self.device)
-        folder, codec = self._folders()
         own = self.settings.pocket
         with loading(f"{own.model} with {own.codec}", "VOXQUEUE_POCKET_MODEL and VOXQUEUE_POCKET_CODEC"):
             model, processor = _open(folder, codec, self.device, dtype)
