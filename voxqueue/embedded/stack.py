@@ -233,8 +233,17 @@ def _children(
 ) -> Iterator[Child]:
     """Every process but the servers, in the order of their start."""
     python = (sys.executable, "-m")
-    options = ("--host", LOOPBACK, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3")
-    options += ("--ws", "none")
+    options = (
+        "--host",
+        LOOPBACK,
+        "--port",
+        str(port),
+        "--no-access-log",
+        "--ws",
+        "none",
+        "--timeout-graceful-shutdown",
+        "3",
+    )
     # On a loopback address nobody needs a key, unless somebody wants to see how it is with keys.
     env_of_api = {**env, "VOXQUEUE_API_KEYS": env.get("VOXQUEUE_API_KEYS") or "open"}
     yield Child("api", (*python, "uvicorn", "--factory", "api.app:create_app", *options), env_of_api, grace_s=6)
