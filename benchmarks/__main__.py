@@ -15,6 +15,7 @@ from benchmarks import (
     preparation,
     soak,
     speech,
+    webhook_latency,
 )
 from benchmarks.report import keep
 
@@ -22,6 +23,7 @@ BENCHMARKS = {
     "idle_latency": idle_latency,
     "batching": batching,
     "memory": memory,
+    "webhook_latency": webhook_latency,
     "across_notes": across_notes,
     "padding": padding,
     "preparation": preparation,
