@@ -15,6 +15,7 @@ import uvicorn
 from sqlalchemy import func, select
 
 from api.app import create_app
+from api.bounded_http import BoundedHttp
 from tests.gated_worker import Hire, hiring
 from voxqueue.database.session import Sessions
 from voxqueue.embedded.processes import free_port
@@ -39,7 +40,15 @@ Left = tuple[int, int, int, list[str]]
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
     """Run the API in a thread; yields its address."""
-    config = uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False, timeout_keep_alive=1)
+    config = uvicorn.Config(
+        create_app(settings),
+        port=0,
+        http=BoundedHttp,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=1,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="api")
     thread.start()

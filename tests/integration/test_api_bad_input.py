@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from api.bounded_http import MOST_HEAD_BYTES
 from tests import recordings
 from tests.integration.conftest import LIMITS, Left
 
@@ -79,7 +80,9 @@ def test_a_file_that_is_no_usable_recording_is_refused(
 def test_ten_hours_in_a_small_file_are_too_long(api: httpx.Client) -> None:
     bomb = recordings.opus_bomb(10)
     assert len(bomb) < LIMITS.upload_bytes, "else it is the size that is refused"
-    assert "10:00:00 h" in refused(api.post("/v1/voice-notes", files={"file": bomb}), 413, "audio-too-long")
+    assert "longer than the 15:00 min" in refused(
+        api.post("/v1/voice-notes", files={"file": bomb}), 413, "audio-too-long"
+    )
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------
@@ -268,6 +271,15 @@ def test_a_body_of_the_wrong_type_is_refused(api: httpx.Client, note: bytes, con
         assert expected in refused(answer, 415, "wrong-media-type")
 
 
+def test_of_many_bad_members_some_are_named(api: httpx.Client) -> None:
+    """Else a caller could have us send many times what they send."""
+    answer = api.post("/v1/texts", json=dict.fromkeys(map(str, range(2_000)), 0))
+    refused(answer, 422)
+    assert fields(answer)[-1] == "body"
+    assert "more faults" in answer.json()["errors"][-1]["detail"]
+    assert len(answer.content) < 10_000
+
+
 # --- sizes ------------------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +327,34 @@ def test_a_client_that_sends_all_of_a_large_body_still_gets_its_answer(api: http
     assert api.get("/livez").status_code == 200, "the connection can be used on"
 
 
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"GET /", b"a" * 10_000),
+        (b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: ", b"a" * 10_000),
+        (b"GET /livez HTTP/1.1\r\nHost: localhost\r\n", b"X: a\r\n" * 1_000),
+        (
+            b"POST /v1/texts HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n",
+            b"X: a\r\n" * 1_000,
+        ),
+    ],
+)
+def test_a_head_without_an_end_is_refused(api_url: str, begin: bytes, more: bytes) -> None:
+    """Whoever sends it needs no key, and the server would keep it all."""
+    at = urlsplit(api_url)
+    with socket.create_connection((at.hostname, at.port), timeout=10) as connection:
+        connection.sendall(begin)
+        far_more = more * (800 * MOST_HEAD_BYTES // len(more))  # than what buffers on the way hold
+        with pytest.raises(ConnectionError):
+            connection.sendall(far_more)
+
+
+def test_a_long_head_and_a_longer_body_are_taken(api: httpx.Client) -> None:
+    headers = {f"X-{number}": "a" * 1_000 for number in range(100)}
+    for _ in range(3):
+        assert api.post("/v1/texts", json={"text": " " * 200_000}, headers=headers).status_code in (413, 422)
+
+
 # --- everything else --------------------------------------------------------------------------------------------------
 
 
@@ -333,6 +373,13 @@ def test_a_bad_list_query_is_refused(api: httpx.Client, query: str) -> None:
     answer = api.get(f"/v1/jobs?{query}")
     refused(answer, 422)
     assert fields(answer) == [query.partition("=")[0]]
+
+
+@pytest.mark.parametrize("address", ["[", "[::1", "]", "[v1.x]", "localhost.example", "a@", ":8000"])
+@pytest.mark.parametrize("path", ["/v1/jobs", "/nowhere"])
+def test_a_host_that_is_none_of_this_machine_is_refused(api: httpx.Client, path: str, address: str) -> None:
+    refused(api.get(path, headers={"Host": address}), 403, "forbidden")
+    refused(api.get(path, headers={"Origin": f"http://{address}"}), 403, "forbidden")
 
 
 def test_unknown_routes_and_methods_are_problems_too(api: httpx.Client) -> None:

@@ -166,6 +166,8 @@ def test_an_endpoint_is_changed_member_by_member(api: httpx.Client) -> None:
     assert api.get(path).json() == made
     for nothing in ("events", "enabled"):
         assert fields(api.patch(path, json={nothing: None})) == [nothing], "null is no wish"
+    for no_boolean in ("yes", 1, "\0"):
+        assert fields(api.patch(path, json={"enabled": no_boolean})) == ["enabled"]
 
 
 def test_what_is_owed_goes_to_the_new_address(api: httpx.Client, sessions: Sessions) -> None:

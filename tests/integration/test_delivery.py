@@ -645,7 +645,7 @@ def test_a_courier_killed_between_sending_and_writing_sends_again(
             delivery = office.settled(delivery_id)
         finally:
             second.send_signal(signal.SIGTERM)
-            assert second.wait(_WAIT_S) == 0
+            assert second.wait(_WAIT_S) in (0, -signal.SIGTERM)  # it may not have come to minding signals yet
     assert (delivery.state, delivery.attempts) == (DeliveryState.SUCCEEDED, 1)
     assert len(receiver.book) == 2
     assert len({came.id for came in receiver.book}) == 1

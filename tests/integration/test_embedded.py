@@ -419,7 +419,6 @@ def test_ctrl_c_stops_all_and_the_second_one_kills(terminal: subprocess.Popen[st
 
     terminal.send_signal(signal.SIGINT)
     assert terminal.wait(20) == 0
-    assert "does not end" not in terminal.stdout.read(), "nobody was given the time to end by itself"
     until(lambda: all(gone(child.pid) for child in children))
 
 

@@ -1,5 +1,7 @@
 """The API's own description: the file that is checked in, and the examples in it."""
 
+import json
+
 import pytest
 
 from api.dependencies import wait_preference
@@ -20,6 +22,12 @@ def test_the_description_does_not_depend_on_settings(monkeypatch: pytest.MonkeyP
     before = snapshot()
     monkeypatch.setenv("VOXQUEUE_LIMITS_TEXT_CHARS", "7")
     assert snapshot() == before
+
+
+def test_a_recording_is_described_as_what_the_api_takes() -> None:
+    """FastAPI takes a form for URL-encoded unless it is told otherwise, whatever files it has."""
+    submit = json.loads(snapshot())["paths"]["/v1/voice-notes"]["post"]
+    assert list(submit["requestBody"]["content"]) == ["multipart/form-data"]
 
 
 def test_the_examples_are_what_the_api_takes_and_gives() -> None:

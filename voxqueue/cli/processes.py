@@ -42,10 +42,11 @@ def api(
     settings.database.require_url()
     settings.redis.require_url()
     ours = str(Path(__file__).resolve().parents[2])  # uvicorn would put the folder we stand in first
+    listen = ("--host", host, "--port", str(port), "--timeout-graceful-shutdown", "10")
     # Without WebSockets, of which we have none: their handshakes would be refused, and logged, in words not ours.
-    listen = ("--host", host, "--port", str(port), "--timeout-graceful-shutdown", "10", "--ws", "none")
+    speak = ("--http", "api.bounded_http:BoundedHttp", "--ws", "none")
     env = {"VOXQUEUE_API_KEYS": keys_asked(host, settings.api)}
-    become("uvicorn", "--factory", "api.app:create_app", "--app-dir", ours, *listen, env=env)
+    become("uvicorn", "--factory", "api.app:create_app", "--app-dir", ours, *listen, *speak, env=env)
 
 
 def keys_asked(host: str, settings: "ApiSettings") -> str:

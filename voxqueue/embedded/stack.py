@@ -239,6 +239,8 @@ def _children(
         "--port",
         str(port),
         "--no-access-log",
+        "--http",
+        "api.bounded_http:BoundedHttp",
         "--ws",
         "none",
         "--timeout-graceful-shutdown",
