@@ -85,7 +85,7 @@ def _run(env: Mapping[str, str], jobs: int, largest: int) -> dict[str, float]:
 
 def _fill(sessions: Sessions, settings: Settings, jobs: int) -> None:
     with sessions.begin() as session:
-        session.execute(text("TRUNCATE jobs, stage_runs, notes"))
+        session.execute(text("TRUNCATE jobs, stage_runs, notes CASCADE"))
     queue = JobQueue(settings)
     for start in range(0, jobs, 500):
         made = [
