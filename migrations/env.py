@@ -4,7 +4,8 @@ from alembic import context
 from sqlalchemy import create_engine, text
 
 from voxqueue.database.base import Base
-from voxqueue.jobs import models as job_models  # noqa: F401  these three fill the metadata
+from voxqueue.fleet import models as fleet_models  # noqa: F401  these four fill the metadata
+from voxqueue.jobs import models as job_models  # noqa: F401
 from voxqueue.keys import models as key_models  # noqa: F401
 from voxqueue.settings import DatabaseSettings, settings
 from voxqueue.webhooks import models as webhook_models  # noqa: F401

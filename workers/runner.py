@@ -5,31 +5,30 @@ a value, and `_record` is the one place that writes it down.
 """
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from voxqueue.errors import DatabaseUnavailable, NotBegun, Unavailable, VoxqueueError
+from voxqueue.errors import DatabaseUnavailable, NotBegun, VoxqueueError
 from voxqueue.jobs import lifecycle
-from voxqueue.jobs.lifecycle import ClaimedJob, Move, Moved, Outcome
+from voxqueue.jobs.lifecycle import ClaimedJob, Move, Moved
 from voxqueue.jobs.repository import Claim, Hint
-from voxqueue.jobs.states import JobState, RunState
+from voxqueue.jobs.states import JobState
 from voxqueue.queue import JobQueue
 from voxqueue.settings import JobsSettings
 from voxqueue.stages import Stage
 from voxqueue.storage import BlobStore
 from voxqueue.telemetry import about
 from workers.ledger import Ledger, LedgerError
-from workers.serving import Answered, Served
-from workers.steps import Concluded, Step
+from workers.serving import Served
+from workers.settling import Ran, after_error, after_success, later_stages
+from workers.steps import Step
 
 log = logging.getLogger(__name__)
 
 _CROWD = 8
-_OUTAGE_PAUSE_S = 10.0
 _LAST_MOVES_S = 5.0
 _LOOK_S = 0.5
 
@@ -40,14 +39,6 @@ class Stopping(Exception):
 
 class JobFailed(Exception):
     """What Celery, and so Flower, gets to see of a job that failed. By then the failure is written down."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """A stage that has its result, which is not written down yet."""
-
-    answered: Answered
-    concluded: Concluded
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +201,7 @@ class Runner:
             if following is None:
                 return self._report(visited, *self._record(held, held.stage, outcome))
             assert isinstance(outcome, Ran)
-            before = Checkpoint(held.stage, outcome, self._ledger.begin(self._done(held, held.stage, outcome)))
+            before = Checkpoint(held.stage, outcome, self._ledger.begin(self._move(held, held.stage, outcome)))
             held.job.results[held.stage] = outcome.concluded.result
             held.go_on(following)
 
@@ -218,7 +209,7 @@ class Runner:
         """The stage that this thread goes on with, if any."""
         if isinstance(outcome, VoxqueueError) or outcome.concluded.silence or self._stopping.is_set():
             return None
-        later = _later(held.job, held.stage)
+        later = later_stages(held.job, held.stage)
         return later[0] if later and later[0] in self.served else None
 
     def _report(self, visited: list[str], moved: Moved | None, outcome: Ran | VoxqueueError) -> str:
@@ -272,56 +263,6 @@ class Runner:
             log.exception("unexpected error")
             return VoxqueueError(f"Unexpected {type(error).__name__} in stage {held.stage}; the worker's log has more.")
 
-    def _done(self, held: Held, stage: Stage, ran: Ran) -> Move:
-        """What follows a stage that has its result: the next one, here or elsewhere, or the end."""
-        job, answered = held.job, ran.answered
-        engine = self.served[stage].engine
-        outcome = Outcome(
-            stage=stage,
-            state=RunState.SUCCEEDED,
-            engine=engine.name,
-            model=engine.model,
-            result=ran.concluded.result,
-            run_ms=round(answered.run_ms, 3),
-            started_ms_ago=(time.monotonic() - answered.started_at) * 1000,
-            batch_size=answered.batch_size,
-            degradations=answered.degradations,
-        )
-        later = _later(job, stage)
-        if ran.concluded.silence:
-            reason = ran.concluded.silence
-            skipped = tuple(Outcome(stage=one, state=RunState.SKIPPED, reason=reason) for one in later)
-            return lifecycle.succeed(*held.claim, outcome, skipped)
-        if not later:
-            return lifecycle.succeed(*held.claim, outcome)
-        if later[0] in self.served and not self._stopping.is_set():
-            return lifecycle.proceed(*held.claim, outcome, later[0], lease_s=self._settings.lease_s)
-        return lifecycle.hand_over(*held.claim, outcome, later[0])
-
-    def _failed(self, held: Held, stage: Stage, error: VoxqueueError) -> Move:
-        """What follows an error: back to the queue, now or later, or the end of the job."""
-        job = held.job
-        if isinstance(error, NotBegun):
-            return lifecycle.put_back(*held.claim)
-        if isinstance(error, Unavailable):  # storage or a server is away: no fault of the job's, however long it lasts
-            pause = (error.retry_after or 0.0) + random.uniform(0.5, 1.5) * _OUTAGE_PAUSE_S
-            return lifecycle.try_again(*held.claim, stage, error.detail, due_in_s=pause, counts=False)
-        failures = (job.failures if stage is job.stage else 0) + 1
-        if error.retryable and failures < self._settings.max_tries:
-            pause = min(self._settings.retry_delay_max_s, self._settings.retry_delay_s * 2 ** (failures - 1))
-            pause *= random.uniform(0.75, 1.25)  # so that what failed together does not come back together
-            return lifecycle.try_again(*held.claim, stage, error.detail, due_in_s=pause, counts=True)
-        engine = self.served[stage].engine
-        failed = Outcome(
-            stage=stage,
-            state=RunState.FAILED,
-            engine=engine.name,
-            model=engine.model,
-            reason=error.detail,
-            failed_try=True,
-        )
-        return lifecycle.fail(*held.claim, failed, {**error.as_problem(), "stage": stage.value})
-
     def _record(
         self,
         held: Held,
@@ -368,9 +309,13 @@ class Runner:
             return moved, outcome
 
     def _move(self, held: Held, stage: Stage, outcome: Ran | VoxqueueError) -> Move:
+        """What follows a stage."""
+        engine = self.served[stage].engine
         if isinstance(outcome, VoxqueueError):
-            return self._failed(held, stage, outcome)
-        return self._done(held, stage, outcome)
+            return after_error(held.job, stage, outcome, engine, self._settings)
+        later = later_stages(held.job, stage)
+        goes_on = bool(later) and later[0] in self.served and not self._stopping.is_set()
+        return after_success(held.job, stage, outcome, engine, goes_on=goes_on, lease_s=self._settings.lease_s)
 
     def _discard(self, outcome: Ran | VoxqueueError) -> None:
         """Remove the blob of a result that is void."""
@@ -380,11 +325,6 @@ class Runner:
             self._store.delete([outcome.concluded.key])
         except VoxqueueError as error:
             log.warning("blob %s, which is void, was not removed: %s", outcome.concluded.key, error.detail)
-
-
-def _later(job: ClaimedJob, stage: Stage) -> tuple[Stage, ...]:
-    """The stages after this one."""
-    return job.kind.stages[job.kind.stages.index(stage) + 1 :]
 
 
 def _hint(moved: Moved) -> Hint:

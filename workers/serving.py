@@ -16,7 +16,7 @@ from typing import Any
 from voxqueue.errors import EngineUnusable, VoxqueueError
 from voxqueue.settings import StageSettings
 from workers.batching import Answer, Batcher
-from workers.engines.base import Called, Engine
+from workers.engines.base import AnyEngine, Called
 from workers.turns import Turns
 
 
@@ -41,7 +41,7 @@ class Served:
     Engines that each take all cores of a CPU for a batch take `turns`: side by side, both would only be slower.
     """
 
-    def __init__(self, engine: Engine[Any, Any, Any, Any], settings: StageSettings, turns: Turns | None = None) -> None:
+    def __init__(self, engine: AnyEngine, settings: StageSettings, turns: Turns | None = None) -> None:
         self.engine = engine
         self.max_batch = min(settings.max_batch, engine.max_batch or settings.max_batch)
         self.batcher: Batcher[Any, Called[Any]] = Batcher(

@@ -14,7 +14,7 @@ from voxqueue.errors import VoxqueueError
 from voxqueue.fleet import EngineStatus, StageReport, Voice, VoicesReport
 from voxqueue.settings import Settings
 from voxqueue.stages import Stage
-from workers.engines.base import Engine, TtsEngine
+from workers.engines.base import AnyEngine, TtsEngine
 from workers.engines.registry import create_engine
 from workers.serving import Served
 from workers.turns import Turns
@@ -79,7 +79,7 @@ class Warmup:
         self._tell(stage, status=EngineStatus.FAILED, progress=0, error=nothing.strip())
         return False
 
-    def _warm_engine(self, stage: Stage, name: str) -> Engine[Any, Any, Any, Any]:
+    def _warm_engine(self, stage: Stage, name: str) -> AnyEngine:
         self._tell(stage, status=EngineStatus.LOADING, progress=_LOADING, engine=name)
         engine = create_engine(stage, name, self._settings)
         engine.on_progress = lambda what, share: self._tell_loading(stage, what, share)

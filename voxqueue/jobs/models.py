@@ -45,7 +45,7 @@ class Job(Base):
     `attempt` counts the claims and is the fencing token: a worker's write says which claim it speaks for. `lost_leases`
     counts the workers that went away while they were at the job. `due_at` is when the job may run next, `hinted_at`
     when a message about it was last sent. `api_key` is the id of the key that it came with. `webhook_url` is told of
-    `webhook_events`.
+    `webhook_events`. `traceparent` is the span that it was submitted in, as W3C's header has it.
     """
 
     __tablename__ = "jobs"
@@ -85,6 +85,7 @@ class Job(Base):
     webhook_url: Mapped[str | None]
     webhook_events: Mapped[list[str] | None] = mapped_column(JSONB(none_as_null=True))
     error: Mapped[dict[str, Any] | None]
+    traceparent: Mapped[str | None]
 
     attempt: Mapped[int] = mapped_column(default=0)
     lost_leases: Mapped[int] = mapped_column(default=0)

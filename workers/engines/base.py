@@ -11,7 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -196,6 +196,8 @@ class Engine(ABC, Generic[RequestT, ResultT, PieceT, OutputT]):
     def free_memory(self) -> None:
         """Give cached memory back to the device, after running out of it."""
 
+
+AnyEngine: TypeAlias = Engine[Any, Any, Any, Any]
 
 _FULL = re.compile("out of memory|not enough memory|can't allocate memory|alloc_failed", re.IGNORECASE)
 

@@ -1,12 +1,11 @@
 """Which engines exist. To add one: a file in ``engines/<stage>/`` and a line here."""
 
 from importlib import import_module
-from typing import Any
 
 from voxqueue.errors import MisconfiguredError
 from voxqueue.settings import Settings
 from voxqueue.stages import Stage
-from workers.engines.base import Engine
+from workers.engines.base import AnyEngine
 
 # Modules are named, not imported: an engine whose runtime is not installed must not keep the others from loading.
 ENGINES: dict[Stage, dict[str, str]] = {
@@ -33,7 +32,7 @@ ENGINES: dict[Stage, dict[str, str]] = {
 }
 
 
-def create_engine(stage: Stage, name: str, settings: Settings) -> Engine[Any, Any, Any, Any]:
+def create_engine(stage: Stage, name: str, settings: Settings) -> AnyEngine:
     """Make the engine, not loaded yet.
 
     Raises:
@@ -46,5 +45,5 @@ def create_engine(stage: Stage, name: str, settings: Settings) -> Engine[Any, An
         raise MisconfiguredError(
             f"No {stage} engine is called {name!r}. VOXQUEUE_{stage.upper()}_ENGINES knows: {known}."
         ) from None
-    engine: Engine[Any, Any, Any, Any] = getattr(import_module(module), attribute)(settings)
+    engine: AnyEngine = getattr(import_module(module), attribute)(settings)
     return engine
