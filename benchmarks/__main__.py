@@ -8,6 +8,7 @@ from benchmarks import (
     across_notes,
     batching,
     engine_memory,
+    first_job,
     idle_latency,
     memory,
     orchestration,
@@ -15,6 +16,7 @@ from benchmarks import (
     preparation,
     soak,
     speech,
+    watchers,
     webhook_latency,
 )
 from benchmarks.report import keep
@@ -24,6 +26,8 @@ BENCHMARKS = {
     "batching": batching,
     "memory": memory,
     "webhook_latency": webhook_latency,
+    "watchers": watchers,
+    "first_job": first_job,
     "across_notes": across_notes,
     "padding": padding,
     "preparation": preparation,
