@@ -1,26 +1,51 @@
 """How this process logs: one line per event, JSON for machines, readable on a terminal.
 
 Never audio, never what people said or wrote, never a key. Code logs with the standard library; what a line is about
-(job, attempt, stage, worker) is bound around the work by `about`, and stands in every line logged inside.
+(job, attempt, stage) is bound around the work by `about`, and stands in every line logged inside. So does the trace
+that the work belongs to. A worker says in every line which one it is.
 """
 
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
+from voxqueue import tracing
 from voxqueue.settings import Settings
 
 _CHATTY = ("celery.worker.strategy", "celery.app.trace", "httpx", "httpx2", "alembic.runtime.migration")
 _SERVERS = ("uvicorn", "uvicorn.access")  # they bring handlers of their own
 
 
-def set_up_logging(settings: Settings) -> None:
-    """Log to standard error, as the settings say."""
+class _Requests(logging.Filter):
+    """Makes fields of the server's line about a request, and leaves out its query, which may hold secrets."""
+
+    fields = ("client", "method", "path", "status")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        client, method, target, _, status = cast(tuple[Any, ...], record.args)
+        path = str(target).partition("?")[0]
+        vars(record).update(zip(self.fields, (client, method, path, status), strict=True))
+        record.msg, record.args = "%s %s %s", (method, path, status)
+        return True
+
+
+_REQUESTS = _Requests()  # one, so that a logger has it once
+
+
+def set_up_logging(settings: Settings, worker: str | None = None) -> None:
+    """Log to standard error, as the settings say.
+
+    Args:
+        settings: Which lines, and in which form.
+        worker: Which worker this process is, for every line.
+    """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _whose(worker),
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -38,7 +63,7 @@ def set_up_logging(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=())],
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=_Requests.fields)],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
@@ -47,6 +72,7 @@ def set_up_logging(settings: Settings) -> None:
         if server.handlers:  # without any, uvicorn was told to say nothing of requests
             server.handlers.clear()
             server.propagate = True
+    logging.getLogger("uvicorn.access").addFilter(_REQUESTS)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -54,3 +80,16 @@ def set_up_logging(settings: Settings) -> None:
 def about(**what: object) -> AbstractContextManager[None]:
     """Inside the block, every line that this thread logs says what it is about, such as ``job=...``."""
     return structlog.contextvars.bound_contextvars(**{name: str(value) for name, value in what.items()})
+
+
+def _whose(worker: str | None) -> Callable[[Any, str, dict[str, Any]], dict[str, Any]]:
+    """What adds to each line which worker it is of, and the trace that it belongs to."""
+
+    def add(_logger: Any, _method: str, line: dict[str, Any]) -> dict[str, Any]:
+        if worker is not None:
+            line["worker"] = worker
+        if (trace_id := tracing.trace_id()) is not None:
+            line["trace_id"] = trace_id
+        return line
+
+    return add

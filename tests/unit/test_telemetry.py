@@ -65,3 +65,36 @@ def test_for_people_it_is_plain_text() -> None:
     assert "lost the lease" in line
     assert "job=j-1" in line
     assert "\x1b" not in line, "colours are for terminals"
+
+
+_OF_A_WORKER = """
+import logging, threading
+from opentelemetry.trace import SpanKind
+from voxqueue import tracing
+from voxqueue.settings import Settings
+from voxqueue.telemetry import about, set_up_logging
+
+set_up_logging(Settings(log_format="json"), worker="stt-1@host")
+log = logging.getLogger("workers.runner")
+parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+with about(job="j-1"), tracing.joined(parent, "run reply", {}, kind=SpanKind.CONSUMER):
+    log.info("in a job")
+thread = threading.Thread(target=log.info, args=("in another thread",))
+thread.start()
+thread.join()
+with tracing.joined(None, "run reply", {}, kind=SpanKind.CONSUMER):
+    log.info("in a job without a trace")
+logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', "::1:5", "GET", "/v1/jobs?key=secret", "1.1", 200)
+"""
+
+
+def test_a_line_says_whose_it_is_and_leads_to_the_trace() -> None:
+    """Though nothing records it here: a worker that does not trace helps to find what others have recorded."""
+    run = subprocess.run(
+        [sys.executable, "-c", _OF_A_WORKER], stderr=subprocess.PIPE, text=True, check=True, timeout=60
+    )
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    assert {line["worker"] for line in lines} == {"stt-1@host"}
+    assert [line.get("trace_id") for line in lines] == ["0af7651916cd43dd8448eb211c80319c", None, None, None]
+    assert (lines[-1]["event"], lines[-1]["path"]) == ("GET /v1/jobs 200", "/v1/jobs")
+    assert "secret" not in run.stderr
