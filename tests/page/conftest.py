@@ -28,7 +28,7 @@ _FLAGS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
-_FAKE = {
+FAKE = {
     "VOXQUEUE_ENGINES": "fake",
     "VOXQUEUE_FAKE_LOAD_MS": "1200",
     "VOXQUEUE_FAKE_FIXED_MS": "250",
@@ -64,7 +64,7 @@ def browser(spoken: Path) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def stack(browser: Browser) -> Iterator[Stack]:
     """A stack whose engines take a quarter of a second; a stage that fails is tried again after a minute."""
-    with start(_FAKE) as stack:
+    with start(FAKE) as stack:
         yield stack
 
 
@@ -128,6 +128,6 @@ def listened(page: Page, complaints: list[str]) -> Page:
     return page
 
 
-def keep_screenshot(page: Page, name: str) -> None:
-    """Keep what the page looks like now, for people."""
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
+def keep_screenshot(page: Page, name: str, *, whole: bool = False) -> None:
+    """Keep what the page looks like now, for people; all of it, or what is in view."""
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled", full_page=whole)

@@ -7,24 +7,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.integration.conftest import serving
+from tests.page.acting import PHONE, assert_accessible, make_key, send, settings_of, write
 from tests.page.conftest import Open, keep_screenshot, listened, profile, without_network
-from voxqueue.database.session import open_engine, open_sessions
 from voxqueue.embedded import Stack
-from voxqueue.keys import repository
 from voxqueue.keys.caller import Scope
-from voxqueue.keys.keys import Key
-from voxqueue.settings import ApiSettings, DatabaseSettings, RedisSettings, Settings, StorageSettings
+from voxqueue.settings import ApiSettings
 
 pytestmark = pytest.mark.acceptance
-
-PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}
-
-_ANIMATIONS_ENDED = """Promise.allSettled(document.getAnimations()
-    .filter((one) => one.effect.getTiming().iterations !== Infinity).map((one) => one.finished))"""
 
 _COLLECT_LIT = """(words) => {
     globalThis.lit = [];
@@ -38,33 +30,9 @@ _LOOK_AWAY = """(away) => {
 }"""
 
 
-def write(page: Page, text: str, kind: str = "Answer in writing") -> Locator:
-    """Send a text; the card of its job."""
-    page.get_by_role("tab", name="Write").click()
-    page.get_by_role("radio", name=kind).check()
-    page.get_by_label("Your text").fill(text)
-    return send(page)
-
-
-def send(page: Page) -> Locator:
-    """Send what is there; the card of its job."""
-    with page.expect_response(lambda answer: answer.request.method == "POST" and answer.status == 202) as answer:
-        page.get_by_role("button", name="Send").click()
-    return page.locator(f'.card[data-id="{answer.value.json()["id"]}"]')
-
-
 def same(page: Page, card: Locator) -> Locator:
     """The card of the same job on another page."""
     return page.locator(f'.card[data-id="{card.get_attribute("data-id")}"]')
-
-
-def assert_accessible(page: Page) -> None:
-    """axe finds nothing serious on what is shown now."""
-    # What is on its way in is half transparent, and would count as too pale.
-    page.evaluate(_ANIMATIONS_ENDED)
-    found = Axe().run(page).response["violations"]
-    serious = [it for it in found if it["impact"] in ("serious", "critical")]
-    assert [(it["id"], [node["html"][:120] for node in it["nodes"]]) for it in serious] == []
 
 
 def test_the_loading_screen_comes_back_when_readiness_is_lost_and_keeps_what_was_written(
@@ -121,7 +89,8 @@ def test_a_recording_from_the_microphone_comes_back_as_words_that_light_up_and_a
     expect(card.get_by_role("button", name="Play your recording")).to_be_visible()  # one at a time
     card.get_by_role("slider", name="Position in your recording").press("Home")
     card.get_by_role("button", name="Play your recording").click()
-    expect(words.locator(".now")).to_have_text("seconds")
+    expect(card.get_by_role("button", name="Pause your recording")).to_be_visible()
+    expect(card.get_by_role("button", name="Play your recording")).to_be_visible()  # it has come to its end
     lit = page.evaluate("lit")
     assert lit[-1] == "seconds"
     assert len(set(lit)) >= 3, "one after the other, not all at once"
@@ -261,14 +230,8 @@ def test_everything_can_be_done_with_the_keyboard(open_page: Open) -> None:
 
 
 def test_an_api_that_wants_a_key_is_given_one(open_page: Open, stack: Stack, complaints: list[str]) -> None:
-    env = stack.env
-    settings = Settings(
-        database=DatabaseSettings(url=env["VOXQUEUE_DATABASE_URL"]),
-        redis=RedisSettings(url=env["VOXQUEUE_REDIS_URL"]),
-        storage=StorageSettings(dir=Path(env["VOXQUEUE_STORAGE_DIR"])),
-        api=ApiSettings(keys="required"),
-    )
-    key = make_key(settings)
+    settings = settings_of(stack).model_copy(update={"api": ApiSettings(keys="required")})
+    key = make_key(settings, Scope.JOBS_READ, Scope.JOBS_WRITE)
     with serving(settings) as url:
         assert httpx.get(f"{url}/v1/jobs").status_code == 401
         page = open_page(url)
@@ -290,12 +253,3 @@ def test_an_api_that_wants_a_key_is_given_one(open_page: Open, stack: Stack, com
         expect(card).to_contain_text("With a key")
         page.close()
     without_network(complaints)
-
-
-def make_key(settings: Settings) -> Key:
-    key = Key.new()
-    engine = open_engine(settings.database)
-    with open_sessions(engine).begin() as session:
-        repository.add(session, key, name="page", tenant="page", scopes={Scope.JOBS_READ, Scope.JOBS_WRITE}, days=None)
-    engine.dispose()
-    return key

@@ -69,6 +69,15 @@ export const deleteJob = (id) => reach(jobPath(id), { method: "DELETE" });
 export const listVoices = async (language) =>
   (await getJson(`v1/voices${language ? `?language=${encodeURIComponent(language)}` : ""}`)).voices;
 
+export function listDeliveries({ state = "", cursor = null }) {
+  const asked = { limit: 10, ...(state && { state }), ...(cursor && { cursor }) };
+  return getJson(`v1/webhooks/deliveries?${new URLSearchParams(asked)}`);
+}
+
+export const showDelivery = (id) => getJson(`v1/webhooks/deliveries/${id}`);
+
+export const redeliver = (id) => getJson(`v1/webhooks/deliveries/${id}/redeliver`, { method: "POST" });
+
 export const fetchBlob = async (path) => (await reach(path)).blob();
 
 export function sendText(body, idempotencyKey) {

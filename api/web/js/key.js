@@ -33,6 +33,9 @@ function ask(why) {
   });
 }
 
+/** Ask for a key without being refused first; true once one was given. */
+export const enterKey = () => ask(FIRST_TIME);
+
 /** Wire up the dialog and the button; `onChange` is called when the key has become another one or is gone. */
 export function prepareKeys(onChange) {
   const [dialog, button] = [byId("key-dialog"), byId("key-button")];

@@ -1,22 +1,9 @@
 // The loading screen: how far each stage is while the fleet warms up, and what is wrong. Covers the app until then.
 
-import { warmAgain } from "./fleet.js";
 import { announce, byId, h, icon, setBar, setText } from "./dom.js";
-import { STAGES, engineOf, inWords } from "./words.js";
-
-const TITLES = {
-  INITIALIZING: ["Getting ready", "Waiting for the workers to report."],
-  LOADING_MODELS: ["Loading the models", "This happens once, when the workers start."],
-  WARMING_UP: ["Warming up", "Each model is tried out before it takes your notes."],
-  ERROR: ["Something is in the way", "The workers have reported what; it is listed below."],
-};
-const STATUSES = {
-  waiting: ["dash", "waiting"],
-  loading: ["spin", "loading"],
-  warming: ["spin", "warming up"],
-  ready: ["check", "ready"],
-  failed: ["cross", "failed"],
-};
+import { warmAgain } from "./fleet.js";
+import { currentKey, enterKey } from "./key.js";
+import { STAGES, STATES_OF_FLEET, STATUSES, engineOf, inWords, remaining, warmTimes } from "./words.js";
 
 export class LoadingScreen {
   #rows = new Map();
@@ -24,11 +11,13 @@ export class LoadingScreen {
   #skipped = false;
   #focused = null;
   #hasOpened = false;
+  #again = () => {};
 
-  /** `onOpen` is called when the app is shown, `staysOpen` says whether it must not be covered now. */
+  /** `onOpen` is called when the app is shown, `staysOpen()` says whether it must not be covered now. */
   constructor({ onOpen, staysOpen }) {
     Object.assign(this, { onOpen, staysOpen });
     byId("loading-retry").addEventListener("click", () => this.#retry());
+    byId("loading-key").addEventListener("click", () => enterKey());
     byId("loading-skip").addEventListener("click", () => {
       this.#skipped = true;
       this.#open();
@@ -37,31 +26,44 @@ export class LoadingScreen {
 
   /** Show a report of the fleet: cover the app, or uncover it once the fleet is ready. */
   report(report) {
+    this.#again = () => this.report(report);
     if (report.ready) {
       this.#progress = 0;
       this.#skipped = false;
       this.#showNotice("");
-      this.#open();
+      this.#say("");
+      if (this.#open()) announce("Ready");
       return;
     }
-    const [title, note] = TITLES[report.state] ?? TITLES.INITIALIZING;
-    this.#show(title, note, report.errors);
+    const hasFailed = report.state === "ERROR";
+    // Who has shown no key where one is wanted is not told what is wrong.
+    const isHidden = hasFailed && report.errors === undefined && currentKey() === null;
+    const [title, note] = STATES_OF_FLEET[report.state] ?? STATES_OF_FLEET.INITIALIZING;
+    this.#show(title, isHidden ? "The server says what to those only who have a key." : note, report.errors ?? []);
     // The server never goes back either; only a new start begins anew.
     this.#progress = Math.max(this.#progress, report.progress);
-    setBar(byId("loading-bar"), this.#progress);
+    this.#showProgress(remaining(report.eta_s));
     this.#showStages(report.services);
-    byId("loading-retry").hidden = report.state !== "ERROR";
+    byId("loading-retry").hidden = !hasFailed;
+    byId("loading-key").hidden = !isHidden;
+  }
+
+  /** Cover or uncover the app anew, since what it stays open for may have changed. */
+  look() {
+    this.#again();
   }
 
   /** Say that the server does not answer. */
   lost(problem) {
+    this.#again = () => this.lost(problem);
     this.#progress = 0;
     const isAway = problem.status === 0;
     const note = isAway ? "Trying again every few seconds. What you see here is kept." : problem.detail;
     this.#show(isAway ? "No connection to the server" : problem.title, note, []);
     byId("loading-retry").hidden = true;
+    byId("loading-key").hidden = true;
     for (const row of this.#rows.values()) row.update({ status: "waiting" });
-    setBar(byId("loading-bar"), 0);
+    this.#showProgress("");
   }
 
   #show(title, note, errors) {
@@ -69,8 +71,16 @@ export class LoadingScreen {
     setText(byId("loading-note"), note);
     setText(byId("loading-errors"), errors.map(inWords).join("\n"));
     byId("loading-skip").hidden = !this.#hasOpened;
-    if (this.#skipped || this.staysOpen()) this.#showNotice(`${title}. What you send now is kept and worked on later.`);
-    else this.#cover();
+    if (this.#skipped || this.staysOpen()) {
+      this.#showNotice(`${title}. What you send now is kept and worked on later.`);
+      this.#open();
+    } else this.#cover();
+  }
+
+  #showProgress(words) {
+    setBar(byId("loading-bar"), this.#progress);
+    setText(byId("loading-percent"), this.#progress ? `${this.#progress} %` : "");
+    setText(byId("loading-eta"), words);
   }
 
   #showStages(services) {
@@ -94,15 +104,16 @@ export class LoadingScreen {
     announce(byId("loading-title").textContent);
   }
 
+  /** Show the app. True if it was covered. */
   #open() {
     const [screen, app] = [byId("loading"), byId("app")];
-    if (!app.inert) return;
+    if (!app.inert) return false;
     app.inert = false;
     screen.classList.add("gone");
     this.#hasOpened = true;
     if (app.contains(this.#focused)) this.#focused.focus();
-    announce("Ready");
     this.onOpen();
+    return true;
   }
 
   #showNotice(text) {
@@ -110,15 +121,19 @@ export class LoadingScreen {
     setText(byId("notice"), text);
   }
 
+  #say(words) {
+    setText(byId("loading-said"), words);
+  }
+
   async #retry() {
     const button = byId("loading-retry");
     button.disabled = true;
+    this.#say("");
     try {
       await warmAgain();
+      this.#say("The workers have been asked to try again.");
     } catch (problem) {
-      const isUnknown = problem.status === 404;
-      const words = isUnknown ? "This server does not do that by request; restart the worker." : problem.detail;
-      byId("loading-errors").append(h("p", {}, words));
+      this.#say(problem.detail);
     } finally {
       button.disabled = false;
     }
@@ -127,6 +142,7 @@ export class LoadingScreen {
 
 function stageRow(stage) {
   const mark = h("span", { class: "mark" });
+  const optional = h("span", { class: "optional small" });
   const what = h("span", { class: "muted small" });
   const status = h("span", { class: "small" });
   const ms = h("span", { class: "muted small figures" });
@@ -134,7 +150,7 @@ function stageRow(stage) {
     "li",
     {},
     mark,
-    h("div", { class: "grow" }, h("strong", {}, STAGES[stage].name), what),
+    h("div", { class: "grow" }, h("strong", {}, STAGES[stage].name, optional), what),
     h("div", { class: "loading-state" }, status, ms),
   );
   let shown = "";
@@ -144,19 +160,9 @@ function stageRow(stage) {
     if (shown !== symbol) mark.replaceChildren(icon(symbol));
     shown = symbol;
     setText(what, engineOf(service));
+    setText(optional, service.critical === false ? " (not needed)" : "");
     setText(status, service.detail ?? words);
-    setText(ms, times(service));
+    setText(ms, [warmTimes(service), remaining(service.eta_s)].filter(Boolean).join(" · "));
   };
   return { element, update };
-}
-
-function times({ load_time_ms: load, warmup_time_ms: warmup }) {
-  const parts = [
-    [load, "loaded in"],
-    [warmup, "warm in"],
-  ];
-  return parts
-    .filter(([ms]) => ms !== null && ms !== undefined)
-    .map(([ms, words]) => `${words} ${Math.round(ms).toLocaleString("en")} ms`)
-    .join(" · ");
 }

@@ -1,15 +1,16 @@
 // The fleet in a word, in the header; opened, what each stage runs on and what waits for it.
 
 import { byId, h, setText } from "./dom.js";
-import { STAGES, engineOf, inWords } from "./words.js";
+import { STAGES, STATUSES, count, engineOf, inWords } from "./words.js";
 
 export function showFleet(report) {
   const state = report.degraded ? "Ready, degraded" : "Ready";
   setPill(report.ready ? state : "Not ready", report.ready ? (report.degraded ? "warn" : "good") : "bad");
   const rows = Object.entries(report.services).map(([stage, service]) => row(stage, service, report));
-  const reasons = report.degraded_reasons.map((reason) => h("li", {}, inWords(reason)));
+  // Who has shown no key where one is wanted is told the least: no engines, no reasons, no queues.
+  const reasons = (report.degraded_reasons ?? []).map((reason) => h("li", {}, inWords(reason)));
   byId("fleet-panel").replaceChildren(
-    h("p", { class: "muted small" }, `${report.workers.warm} of ${count(report.workers.total, "worker")} warm`),
+    ...("total" in (report.workers ?? {}) ? [workersLine(report.workers)] : []),
     h("dl", {}, ...rows.flat()),
     ...(reasons.length ? [h("ul", { class: "reasons small" }, ...reasons)] : []),
   );
@@ -38,8 +39,8 @@ function setPill(text, mood) {
 function row(stage, service, report) {
   const queue = report.queues?.[stage];
   const waits = queue ? `${queue.depth} waiting, ${queue.running} running` : "";
-  const about = h("dd", {}, engineOf(service) || "no engine", h("span", { class: "muted" }, waits));
+  const about = h("dd", {}, engineOf(service) || STATUSES[service.status][1], h("span", { class: "muted" }, waits));
   return [h("dt", {}, STAGES[stage].name), about];
 }
 
-const count = (number, thing) => `${number} ${thing}${number === 1 ? "" : "s"}`;
+const workersLine = ({ warm, total }) => h("p", { class: "muted small" }, `${warm} of ${count(total, "worker")} warm`);

@@ -123,7 +123,7 @@ export class EventParser {
   }
 }
 
-function untilVisible(signal) {
+export function untilVisible(signal) {
   if (!document.hidden) return Promise.resolve();
   return until(signal, (done) => {
     const look = () => !document.hidden && done();

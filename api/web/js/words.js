@@ -6,6 +6,45 @@ export const STAGES = {
   tts: { name: "Text to speech", brings: "Speech" },
 };
 
+/** Each state of the fleet, and what to tell somebody who waits. */
+export const STATES_OF_FLEET = {
+  INITIALIZING: ["Getting ready", "Waiting for the workers to report."],
+  LOADING_MODELS: ["Loading the models", "This happens once, when the workers start."],
+  WARMING_UP: ["Warming up", "Each model is tried out before it takes your notes."],
+  ERROR: ["Something is in the way", "The workers have reported what; it is listed below."],
+};
+
+/** Each status of an engine: its symbol and its word. */
+export const STATUSES = {
+  waiting: ["dash", "waiting"],
+  loading: ["spin", "loading"],
+  warming: ["spin", "warming up"],
+  ready: ["check", "ready"],
+  failed: ["cross", "failed"],
+};
+
+/** How long an engine took. */
+export function warmTimes({ load_time_ms: load, warmup_time_ms: warmup }) {
+  const parts = [
+    [load, "loaded in"],
+    [warmup, "warm in"],
+  ];
+  return parts
+    .filter(([ms]) => (ms ?? null) !== null)
+    .map(([ms, words]) => `${words} ${Math.round(ms).toLocaleString("en")} ms`)
+    .join(" · ");
+}
+
+/** What earlier starts say of this one; nothing where they do not tell. */
+export function remaining(eta) {
+  if (!eta) return "";
+  const words = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
+  const [half, most] = [words(eta.p50), words(eta.p90)];
+  return half === most ? `about ${half} to go` : `about ${half} to go, seldom over ${most}`;
+}
+
+export const count = (number, thing, ending = "s") => `${number} ${thing}${number === 1 ? "" : ending}`;
+
 /** What a stage or a run is worked on with, as far as known. */
 export function engineOf({ engine, model, device }) {
   return [engine, model !== engine && model, device].filter(Boolean).join(" · ");
@@ -49,7 +88,8 @@ export function duration(ms) {
 
 export function size(bytes) {
   if (bytes < 1000) return `${bytes} B`;
-  return bytes < 1_000_000 ? `${Math.round(bytes / 1000)} kB` : `${(bytes / 1_000_000).toFixed(1)} MB`;
+  if (bytes < 1_000_000) return `${Math.round(bytes / 1000)} kB`;
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
 const UNITS = [
