@@ -18,6 +18,7 @@ def flower(
     from voxqueue.errors import MisconfiguredError
 
     settings = read_settings()
+    settings.redis.require_url()  # what is missing is better said here than in a traceback
     password = settings.flower.basic_auth.get_secret_value() if settings.flower.basic_auth else ""
     if not password and not _is_loopback(address):
         raise MisconfiguredError(
@@ -27,14 +28,8 @@ def flower(
     if password and not all(all(pair.partition(":")[::2]) for pair in password.split(",")):
         raise MisconfiguredError("VOXQUEUE_FLOWER_BASIC_AUTH is not user:password (several with commas between).")
     # Addresses with passwords go by environment: everyone on the machine can read arguments.
-    env = {"BROKER_URL": settings.redis.require_url(), **({"FLOWER_BASIC_AUTH": password} if password else {})}
-    options = {
-        "address": address,
-        "port": str(port),
-        "persistent": "false",  # what has happened is in Postgres
-        "tasks_columns": "name,args,state,received,started,runtime,worker,uuid",
-    }
-    become("celery", "flower", *(f"--{name}={value}" for name, value in options.items()), env=env)
+    env = {"FLOWER_BASIC_AUTH": password} if password else {}
+    become("workers", "flower", "--address", address, "--port", str(port), env=env)
 
 
 def _is_loopback(address: str) -> bool:

@@ -1,6 +1,7 @@
 """Where recordings and speech lie: on S3 or on disk, whichever the settings name. Knows nothing of notes or jobs."""
 
 from voxqueue.errors import MisconfiguredError
+from voxqueue.extras import install
 from voxqueue.settings import Settings
 from voxqueue.storage.base import Blob, BlobStore, Listed, LocalFile, RemoteUrl
 from voxqueue.storage.disk import DiskStore
@@ -21,7 +22,7 @@ def open_store(settings: Settings) -> BlobStore:
             if error.name != "boto3":
                 raise
             raise MisconfiguredError(
-                "VOXQUEUE_S3_BUCKET is set but boto3 is not installed: pip install 'voxqueue[s3]'"
+                f"VOXQUEUE_S3_BUCKET is set but boto3 is not installed: {install('s3')}"
             ) from error
         return S3Store(settings.s3)
     if settings.storage.dir:

@@ -78,8 +78,14 @@ class BlobStore(Protocol):
         that cannot be a key is not ours and is left out. Errors come while walking; deleting meanwhile is fine.
         """
 
-    def locate(self, key: str, *, media_type: str, file_name: str) -> LocalFile | RemoteUrl:
-        """Where to fetch a blob from. A remote address answers with this media type and file name."""
+    def remove_unfinished(self, before: datetime) -> int:
+        """Remove what killed puts have left and began before this, by the store's own clock; returns how many."""
+
+    def locate(self, key: str, *, media_type: str, file_name: str, for_head: bool = False) -> LocalFile | RemoteUrl:
+        """Where to fetch a blob from. A remote address answers with this media type and file name.
+
+        It answers GET requests, or only HEAD requests where it is asked `for_head`: a signature is for one method.
+        """
 
     def check(self) -> None:
         """Return if blobs can be stored now, else raise `StorageUnavailable`."""

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from voxqueue.errors import BlobMissing, StorageUnavailable
 from voxqueue.storage.base import Blob, Listed, LocalFile, MeasuringReader, check_key, check_prefix, is_key
 
 _CHUNK = 1 << 20
+_UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.part")
 _FOLDER_TRIES = 10  # a delete must take the freshly made, still empty folder away this often before a put gives up
 
 
@@ -23,8 +25,8 @@ class DiskStore:
     it would be lost to everybody else. File modes follow the process's umask, since API and workers may be different
     users of one group.
 
-    A put that is killed leaves a file named ``.<32 hex digits>.part``. Nothing lists or reads it, and no key can
-    collide with it; ``find DIR -name '.*.part' -mtime +1 -delete`` gives the space back.
+    A put that is killed leaves a file named ``.<32 hex digits>.part``. Nothing lists or reads it, no key can collide
+    with it, and `remove_unfinished` gives the space back.
     """
 
     def __init__(self, root: Path) -> None:
@@ -70,7 +72,20 @@ class DiskStore:
                 if is_key(key) and key.startswith(prefix) and (listed := self._listed(key, path)):
                     yield listed
 
-    def locate(self, key: str, *, media_type: str, file_name: str) -> LocalFile:
+    def remove_unfinished(self, before: datetime) -> int:
+        removed = 0
+        for folder, folders, names in os.walk(self.root, onerror=self._refuse_walk):
+            folders[:] = [name for name in folders if is_key(name)]
+            for name in filter(_UNFINISHED.fullmatch, names):
+                path = Path(folder, name)
+                with suppress(BlobMissing), self._reaching(name, "cleared"):  # its put may just have ended
+                    if datetime.fromtimestamp(path.stat().st_mtime, UTC) < before:
+                        path.unlink()
+                        self._remove_empty(path.parent)
+                        removed += 1
+        return removed
+
+    def locate(self, key: str, *, media_type: str, file_name: str, for_head: bool = False) -> LocalFile:
         path = self._path(key)
         with self._reaching(key, "read"):
             path.open("rb").close()  # also tells a folder from a file, and what we may not read

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from itertools import islice
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import quote, urlsplit
@@ -75,7 +76,10 @@ class S3Store:
         self._bucket = settings.bucket
         self._prefix = prefix + "/" if (prefix := settings.prefix.strip("/")) else ""
         self._url_seconds = settings.url_seconds
-        self._client = _client(settings, read_timeout_s)
+        self._client = _client(settings, settings.endpoint_url, read_timeout_s)
+        public = settings.public_endpoint_url
+        # A signature covers the host, so an address for outside cannot be had by rewriting one for inside.
+        self._signer = _client(settings, public, read_timeout_s) if public else self._client
         self._transfer = TransferConfig(
             multipart_threshold=PART_BYTES,
             multipart_chunksize=PART_BYTES,
@@ -119,13 +123,17 @@ class S3Store:
                     if is_key(key):
                         yield Listed(key=key, size=item["Size"], modified=item["LastModified"])
 
-    def locate(self, key: str, *, media_type: str, file_name: str) -> RemoteUrl:
+    def remove_unfinished(self, before: datetime) -> int:
+        """Removes none: the bucket's own rule does."""
+        return 0
+
+    def locate(self, key: str, *, media_type: str, file_name: str, for_head: bool = False) -> RemoteUrl:
         """A presigned address. It asks for the blob first: signing alone would give an address to nothing."""
         name = self._name(key)
         with self._speaking(key):
             self._client.head_object(Bucket=self._bucket, Key=name)
-            url = self._client.generate_presigned_url(
-                "get_object",
+            url = self._signer.generate_presigned_url(
+                "head_object" if for_head else "get_object",
                 Params={
                     "Bucket": self._bucket,
                     "Key": name,
@@ -179,12 +187,15 @@ def content_disposition(file_name: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"
 
 
-def _client(settings: S3Settings, read_timeout_s: float) -> "S3Client":
-    endpoint, secret = settings.endpoint_url, settings.secret_access_key
+def _client(settings: S3Settings, endpoint: str | None, read_timeout_s: float) -> "S3Client":
+    secret = settings.secret_access_key
     if bool(settings.access_key_id) != bool(secret and secret.get_secret_value()):
         raise MisconfiguredError("VOXQUEUE_S3_ACCESS_KEY_ID and VOXQUEUE_S3_SECRET_ACCESS_KEY go together: set both.")
     if endpoint and not _is_plain_url(endpoint):
-        raise MisconfiguredError("VOXQUEUE_S3_ENDPOINT_URL must read http(s)://host[:port], without user or password.")
+        raise MisconfiguredError(
+            "VOXQUEUE_S3_ENDPOINT_URL and VOXQUEUE_S3_PUBLIC_ENDPOINT_URL must read http(s)://host[:port], without "
+            "user or password."
+        )
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=read_timeout_s,

@@ -50,4 +50,4 @@ except MisconfiguredError as error:
 """
     imported, refused = run_python(code).splitlines()
     assert imported == "False"
-    assert "pip install 'voxqueue[s3]'" in refused
+    assert "pip install -c constraints.txt -e '.[s3]'" in refused

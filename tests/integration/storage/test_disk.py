@@ -4,9 +4,11 @@ import os
 import resource
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 from uuid import uuid4
@@ -100,6 +102,22 @@ def test_disk_ignores_what_is_not_a_blob(disk: DiskStore, root: Path) -> None:
     (root / "lost+found").mkdir()
     (root / "lost+found" / "x").write_bytes(b"left by fsck")
     assert keys(disk) == {"a/b"}
+
+
+def test_disk_removes_what_killed_puts_have_left_once_it_is_old(disk: DiskStore, root: Path) -> None:
+    """Else each put that was killed costs its space for ever. What is being written now must stay."""
+    put(disk, "a/b")
+    put(disk, "c/d")
+    now = time.time()
+    old, young = root / "a" / f".{uuid4().hex}.part", root / "a" / f".{uuid4().hex}.part"
+    alone, foreign = root / "e" / f".{uuid4().hex}.part", root / "a" / ".notes.part"
+    alone.parent.mkdir()
+    for path, age_s in ((old, 7_200), (alone, 7_200), (foreign, 7_200), (young, 60), (root / "c/d", 7_200)):
+        path.write_bytes(b"x")
+        os.utime(path, (now - age_s, now - age_s))
+    assert disk.remove_unfinished(datetime.fromtimestamp(now - 3_600, UTC)) == 2
+    assert files_below(root) == sorted(["a", "b", "c", "d", young.name, ".notes.part"])
+    assert disk.remove_unfinished(datetime.fromtimestamp(now - 3_600, UTC)) == 0
 
 
 def test_disk_removes_the_folders_it_emptied(disk: DiskStore, root: Path) -> None:

@@ -32,7 +32,7 @@ from tests.integration.storage.stores import (
     put,
     s3_settings,
 )
-from voxqueue.errors import MisconfiguredError, StorageUnavailable
+from voxqueue.errors import BlobMissing, MisconfiguredError, StorageUnavailable
 from voxqueue.settings import S3Settings
 from voxqueue.storage import BlobStore, RemoteUrl
 from voxqueue.storage.s3 import PART_BYTES, S3Store
@@ -124,6 +124,44 @@ def test_s3_signs_addresses_for_as_long_as_the_settings_say(endpoint: str, bucke
     assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
     assert "/eu-central-1/s3/" in query["X-Amz-Credential"][0]
     assert SECRET not in located.url
+
+
+def test_s3_signs_addresses_for_the_host_under_which_callers_reach_the_store(endpoint: str, bucket: str) -> None:
+    """The API itself goes by the inside address: nobody there need reach the public one."""
+    inside = s3_settings(endpoint, bucket)
+    public = endpoint.replace("127.0.0.1", "localhost")
+    store = S3Store(inside.model_copy(update={"public_endpoint_url": public}))
+    put(store, "a/b")
+    located = store.locate("a/b", media_type=AUDIO, file_name="n.ogg")
+    assert isinstance(located, RemoteUrl)
+    assert located.url.startswith(f"{public}/{bucket}/a/b?")
+    assert httpx.get(located.url).content == b"sound"
+
+    nowhere = S3Store(inside.model_copy(update={"public_endpoint_url": "http://s3.invalid"}))
+    nowhere.check()
+    assert nowhere.get("a/b") == b"sound"
+    with pytest.raises(BlobMissing):
+        nowhere.locate("a/missing", media_type=AUDIO, file_name="n.ogg")
+    elsewhere = nowhere.locate("a/b", media_type=AUDIO, file_name="n.ogg")
+    assert isinstance(elsewhere, RemoteUrl)
+    assert urlsplit(elsewhere.url).hostname == "s3.invalid"
+    assert parse_qs(urlsplit(elsewhere.url).query)["X-Amz-SignedHeaders"] == ["host"]
+
+
+def test_s3_signs_an_address_for_head_as_one(s3: S3Store) -> None:
+    """One that is signed for GET is refused when it is followed with HEAD."""
+    put(s3, "a/b")
+    located = s3.locate("a/b", media_type=AUDIO, file_name="n.ogg", for_head=True)
+    assert isinstance(located, RemoteUrl)
+    answer = httpx.head(located.url)
+    assert (answer.status_code, answer.headers["content-length"], answer.content) == (200, "5", b"")
+    assert answer.headers["content-type"] == AUDIO
+    for_get = s3.locate("a/b", media_type=AUDIO, file_name="n.ogg")
+    assert isinstance(for_get, RemoteUrl)
+    assert (
+        parse_qs(urlsplit(located.url).query)["X-Amz-Signature"]
+        != (parse_qs(urlsplit(for_get.url).query)["X-Amz-Signature"])
+    )
 
 
 def test_s3_works_without_a_region_or_keys_in_our_settings(
@@ -288,6 +326,7 @@ def test_s3_that_sends_damaged_bytes_is_unavailable() -> None:
         ({"endpoint_url": "localhost:9000"}, "VOXQUEUE_S3_ENDPOINT_URL"),
         ({"endpoint_url": f"http://user:{SECRET}@127.0.0.1:9000"}, "without user or password"),
         ({"endpoint_url": "http://["}, "VOXQUEUE_S3_ENDPOINT_URL"),
+        ({"public_endpoint_url": "s3.example.com"}, "VOXQUEUE_S3_PUBLIC_ENDPOINT_URL"),
         ({"region": "not a region"}, "VOXQUEUE_S3_REGION"),
         ({"bucket": None}, "VOXQUEUE_S3_BUCKET"),
     ],
