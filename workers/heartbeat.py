@@ -20,6 +20,7 @@ from voxqueue.jobs.changes import Announcer
 from voxqueue.jobs.repository import Claim
 from voxqueue.jobs.states import JobState
 from voxqueue.stages import Stage
+from voxqueue.tracing import end_tracing
 from workers.runner import Held, Runner
 from workers.warmup import Warmup
 
@@ -147,22 +148,34 @@ class LeaseBeat:
 
 
 class Watchdog:
-    """Ends the process when a model call has overrun its deadline by far; its jobs then run elsewhere."""
+    """Ends the process when a model call has overrun its deadline by far, or an engine hangs while it is loaded.
 
-    def __init__(self, runner: Runner, warmup: Warmup, last_words: Callable[[], None]) -> None:
+    Its jobs then run elsewhere, and a supervisor starts the worker anew. `load_s` is how long loading may go on without
+    a sign of progress.
+    """
+
+    def __init__(self, runner: Runner, warmup: Warmup, last_words: Callable[[], None], load_s: float) -> None:
         self._runner = runner
         self._warmup = warmup
         self._last_words = last_words
+        self._load_s = load_s
 
     def __call__(self) -> None:
         for stage, served in list(self._runner.served.items()):
             busy_s = served.batcher.busy_s()
             if busy_s > served.batcher.deadline_s + _SETTLE_S:
-                log.critical("%s has hung for %.0f s; this worker gives up", served.engine.name, busy_s)
-                self._warmup.fail(stage, f"{served.engine.name} hung for {busy_s:.0f} s; the worker is being replaced.")
-                try:
-                    self._last_words()
-                    self._runner.stop()
-                    self._runner.put_back_all()
-                finally:
-                    os._exit(EXIT_HUNG)
+                self._give_up(stage, f"{served.engine.name} hung for {busy_s:.0f} s")
+        silence = self._warmup.silence()
+        if silence and silence[1] > self._load_s:
+            self._give_up(silence[0], f"Loading its engine made no progress for {silence[1]:.0f} s")
+
+    def _give_up(self, stage: Stage, why: str) -> None:
+        log.critical("%s: %s; this worker gives up", stage, why)
+        self._warmup.fail(stage, f"{why}; the worker is being replaced.")
+        try:
+            self._last_words()
+            self._runner.stop()
+            self._runner.put_back_all()
+        finally:
+            end_tracing()
+            os._exit(EXIT_HUNG)

@@ -182,6 +182,15 @@ def test_a_worker_whose_engine_hangs_is_replaced_and_the_others_jobs_run_on() ->
         assert_nothing_half_done(stack)
 
 
+def test_a_worker_that_hangs_while_it_loads_is_replaced() -> None:
+    stuck = {**_FAKE, "VOXQUEUE_FAKE_LOAD_MS": "3600000", "VOXQUEUE_WORKER_LOAD_S": "1"}
+    with start(stuck, ready_s=None) as stack:
+        pid = stack.process("worker-1")
+        _until(lambda: stack.process("worker-1") != pid)
+        assert stack.log_path
+        assert "made no progress" in stack.log_path.read_text()
+
+
 def test_the_fleet_is_never_ready_before_it_is_warm() -> None:
     slow = {**_FAKE, "VOXQUEUE_FAKE_LOAD_MS": "700"}
     seen: list[tuple[bool, str, int]] = []

@@ -1,8 +1,20 @@
 """What the readiness report makes of the workers' reports."""
 
 import pytest
+from pydantic import ValidationError
 
-from voxqueue.fleet import EngineStatus, FleetState, Requirement, StageReport, WorkerReport, assess
+from voxqueue.fleet import (
+    EngineStatus,
+    FleetBrief,
+    FleetState,
+    QueueReport,
+    Requirement,
+    Spread,
+    StageReport,
+    WorkerReport,
+    assess,
+)
+from voxqueue.fleet.reports import StageCount
 from voxqueue.settings import ReadySettings
 from voxqueue.stages import Stage
 
@@ -82,3 +94,110 @@ def test_what_stands_in_for_the_real_thing_is_said() -> None:
     assert report.ready
     assert report.degraded
     assert report.degraded_reasons == ["llm: no model, it only repeats"]
+
+
+# --- quorums ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("quorum", "needed"),
+    [
+        ("1", {"stt": 1, "llm": 1, "tts": 1}),
+        ("3", {"stt": 3, "llm": 3, "tts": 3}),
+        ("stt=2,llm=1,tts=1", {"stt": 2, "llm": 1, "tts": 1}),
+        (" stt = 2 ", {"stt": 2, "llm": 1, "tts": 1}),
+        ("llm=0", {"stt": 1, "tts": 1}),
+    ],
+)
+def test_each_stage_may_need_another_number_of_workers(quorum: str, needed: dict[str, int]) -> None:
+    requirement = Requirement.of(ReadySettings(quorum=quorum))
+    assert requirement.required == {Stage(stage): number for stage, number in needed.items()}
+
+
+@pytest.mark.parametrize("quorum", ["", "0", "-1", "x", "asr=1", "stt=", "stt=x", "stt=1;llm=1", "1,2"])
+def test_a_quorum_that_makes_no_sense_is_refused(quorum: str) -> None:
+    with pytest.raises(ValidationError, match="write stt=2,llm=1,tts=1"):
+        ReadySettings(quorum=quorum)
+
+
+def test_a_stage_is_as_far_as_the_workers_that_it_needs() -> None:
+    two = Requirement.of(ReadySettings(quorum="stt=2"), Stage.STT)
+    report = assess([worker("a", stt=READY), worker("b", stt=WARMING)], two)
+    assert (report.ready, report.state, report.progress) == (False, FleetState.WARMING_UP, 80)
+    assert report.workers.by_stage[Stage.STT] == StageCount(warm=1, required=2)
+    assert assess([worker("a", stt=READY), worker("b", stt=FAILED)], two).state is FleetState.ERROR
+    assert assess([worker("a", stt=READY)], two).state is FleetState.LOADING_MODELS, "one is still to come"
+    assert assess([worker("a", stt=READY), worker("b", stt=READY)], two).ready
+
+
+# --- optional stages --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("llm", "reason"),
+    [
+        ({}, "llm is not there: no worker serves it"),
+        ({"llm": FAILED}, "llm is not there: it has failed"),
+        ({"llm": LOADING}, None),
+        ({"llm": READY}, None),
+    ],
+)
+def test_the_loss_of_an_optional_stage_degrades(llm: dict[str, StageReport], reason: str | None) -> None:
+    optional = Requirement.of(ReadySettings(critical=("stt", "tts")))
+    report = assess([worker(stt=READY, tts=READY, **llm)], optional)
+    assert report.ready
+    assert report.degraded is (reason is not None)
+    assert [it.startswith(reason or "?") for it in report.degraded_reasons] == [True] * report.degraded
+
+
+def test_a_stage_that_nobody_expects_is_no_loss() -> None:
+    unexpected = Requirement.of(ReadySettings(critical=("stt", "tts"), quorum="llm=0"))
+    assert not assess([worker(stt=READY, tts=READY)], unexpected).degraded
+
+
+def test_the_loss_of_a_required_stage_is_not_ready() -> None:
+    assert assess([worker(stt=READY, llm=READY, tts=READY)], EVERY).ready
+    assert not assess([worker(stt=READY, llm=READY)], EVERY).ready
+
+
+# --- how long it will take --------------------------------------------------------------------------------------------
+
+
+def in_s(p50: float, p90: float, report: StageReport = LOADING) -> StageReport:
+    return report.model_copy(update={"eta_s": Spread(p50=p50, p90=p90)})
+
+
+def test_the_fleet_takes_as_long_as_its_slowest_required_stage() -> None:
+    report = assess([worker(stt=in_s(3, 9), llm=in_s(4, 5), tts=READY)], EVERY)
+    assert report.eta_s == Spread(p50=4, p90=9)
+    assert report.services[Stage.STT].eta_s == Spread(p50=3, p90=9)
+    assert report.services[Stage.TTS].eta_s is None
+
+
+def test_of_several_workers_the_soonest_counts_and_more_where_more_are_needed() -> None:
+    fleet = [worker("a", stt=in_s(3, 9)), worker("b", stt=in_s(5, 6)), worker("c", stt=LOADING)]
+    assert assess(fleet, Requirement.of(ReadySettings(), Stage.STT, 1)).eta_s == Spread(p50=3, p90=6)
+    assert assess(fleet, Requirement.of(ReadySettings(), Stage.STT, 2)).eta_s == Spread(p50=5, p90=9)
+    assert assess(fleet, Requirement.of(ReadySettings(), Stage.STT, 3)).eta_s is None, "nobody knows of the third"
+
+
+def test_nothing_is_guessed_where_one_required_stage_cannot_tell() -> None:
+    assert assess([worker(stt=in_s(3, 9), llm=LOADING, tts=READY)], EVERY).eta_s is None
+    assert assess([worker(stt=in_s(3, 9), tts=READY)], EVERY).eta_s is None, "and a worker is missing"
+    assert assess([worker(stt=READY, llm=READY, tts=READY)], EVERY).eta_s is None, "and of what is over"
+
+
+# --- what strangers get -----------------------------------------------------------------------------------------------
+
+
+def test_strangers_get_less_than_a_kilobyte_without_engines_and_errors() -> None:
+    failed = FAILED.model_copy(update={"engine": "real", "model": "m-1"})
+    stages = {stage.value: in_s(1234.567, 9876.543, failed) for stage in Stage}
+    fleet = [worker(f"w{number}", **stages) for number in range(1000)]
+    report = assess(fleet, Requirement.of(ReadySettings(quorum="999")))
+    report.queues = dict.fromkeys(Stage, QueueReport(depth=123456, running=1234, oldest_age_s=12345.678))
+    brief = FleetBrief.of(report).model_dump_json()
+    assert len(brief) < 1000
+    for secret in ("model x", "real", "m-1", "oldest_age"):
+        assert secret in report.model_dump_json()
+        assert secret not in brief

@@ -10,6 +10,8 @@ import redis
 from voxqueue.fleet.reports import VoicesReport, WorkerReport
 from voxqueue.settings import RedisSettings, WorkerSettings
 
+_FURTHEST_S = 900  # what nobody has asked about for so long is no start any more
+
 
 class Fleet:
     """The workers' reports in Redis."""
@@ -22,6 +24,7 @@ class Fleet:
         self._prefix = f"{redis_settings.prefix}:worker:"
         self._voices_prefix = f"{redis_settings.prefix}:voices:"
         self._warmups = f"{redis_settings.prefix}:warmups"
+        self._furthest = f"{redis_settings.prefix}:progress"
         self._voices_left: VoicesReport | None = None
         self._ttl_ms = int(worker_settings.heartbeat_ttl_s * 1000)
 
@@ -68,6 +71,23 @@ class Fleet:
         if gone:
             self._redis.srem(self._names, *gone)
         return [WorkerReport.model_validate_json(report) for report in found if report is not None]
+
+    def get_on(self, goal: str, progress: int) -> int:
+        """Of a fleet that is not ready yet, the furthest that anybody has seen it on its way to this goal.
+
+        So it never seems to go back, whichever process is asked, and when a worker begins anew. Raises
+        `redis.RedisError`.
+        """
+        with self._redis.pipeline() as pipeline:
+            pipeline.zadd(self._furthest, {goal: progress}, gt=True)
+            pipeline.expire(self._furthest, _FURTHEST_S)
+            pipeline.zscore(self._furthest, goal)
+            *_, furthest = pipeline.execute()
+        return int(furthest)
+
+    def arrive(self, goal: str) -> None:
+        """Forget how far the fleet was: it is ready, and may begin anew later. Raises `redis.RedisError`."""
+        self._redis.zrem(self._furthest, goal)
 
     def voices(self) -> list[VoicesReport]:
         """Of every worker that has text to speech warm, the voices. Raises `redis.RedisError`."""

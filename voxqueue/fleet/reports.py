@@ -1,6 +1,7 @@
 """What workers say of themselves, and what the fleet's report consists of. Plain values."""
 
 from enum import StrEnum
+from typing import Self
 
 from pydantic import BaseModel, Field
 
@@ -25,14 +26,27 @@ class FleetState(StrEnum):
     ERROR = "ERROR"
 
 
+class Spread(BaseModel, frozen=True):
+    """Seconds that half of all starts need at most, and that nine of ten do."""
+
+    p50: float
+    p90: float
+
+    def __add__(self, other: "Spread") -> "Spread":
+        """Of two things one after the other; what is rare in both is rarer together, so `p90` errs on the safe side."""
+        return Spread(p50=round(self.p50 + other.p50, 3), p90=round(self.p90 + other.p90, 3))
+
+
 class StageReport(BaseModel):
     """What one worker says of one stage. `progress` goes from 0 to 100, which it reaches only when warm.
 
-    `detail` is what it is at, where that takes long: ``pulling llama3.2: 42 %``.
+    `detail` is what it is at, where that takes long: ``pulling llama3.2: 42 %``. `eta_s` is how long it will still
+    take, where earlier starts of such machines say so.
     """
 
     status: EngineStatus = EngineStatus.WAITING
     progress: int = 0
+    eta_s: Spread | None = None
     detail: str | None = None
     engine: str | None = None
     model: str | None = None
@@ -44,14 +58,39 @@ class StageReport(BaseModel):
     degraded: list[str] = Field(default_factory=list, description="Why this is not the engine one would want")
 
 
+class Gpu(BaseModel):
+    """A GPU as its driver tells of it. Memory in bytes, where it has some of its own."""
+
+    name: str
+    memory: int | None = None
+    memory_used: int | None = None
+
+
+class MachineReport(BaseModel):
+    """The machine that a process runs on, and what the process takes of it. Memory in bytes.
+
+    `host_class` is the same for machines that are alike, so that what one took to start tells of another.
+    """
+
+    host_class: str
+    cpu: str
+    cores: int
+    memory: int
+    memory_available: int
+    process_memory: int
+    gpus: list[Gpu] = []
+
+
 class WorkerReport(BaseModel):
-    """One heartbeat."""
+    """One heartbeat. `versions` are those of what it runs on, by the names of the packages."""
 
     worker: str
     host: str
     pid: int
     startup_time_ms: float | None = None
     stages: dict[Stage, StageReport] = {}
+    machine: MachineReport | None = None
+    versions: dict[str, str] = {}
 
     @property
     def is_warm(self) -> bool:
@@ -92,8 +131,11 @@ class ServiceReport(BaseModel):
 
     ready: bool
     status: EngineStatus
-    critical: bool
-    detail: str | None = None
+    critical: bool = Field(description="Whether the fleet is not ready without it; else it is only degraded")
+    eta_s: Spread | None = Field(
+        None, description="Seconds until it is ready, from earlier starts; null where they cannot tell"
+    )
+    detail: str | None = Field(None, description="What it is at, where that takes long: `pulling llama3.2: 42 %`")
     engine: str | None = None
     model: str | None = None
     device: str | None = None
@@ -129,7 +171,10 @@ class FleetReport(BaseModel):
 
     ready: bool
     state: FleetState
-    progress: int
+    progress: int = Field(description="0 to 100. It never goes back until the fleet is ready; 100 is for ready alone")
+    eta_s: Spread | None = Field(
+        None, description="Seconds until ready, that of the slowest required stage; null where nobody can tell"
+    )
     degraded: bool
     degraded_reasons: list[str]
     services: dict[Stage, ServiceReport]
@@ -137,3 +182,24 @@ class FleetReport(BaseModel):
     queues: dict[Stage, QueueReport] | None = None
     startup_time_ms: float | None = None
     errors: list[str]
+
+
+class StageBrief(BaseModel):
+    ready: bool
+    status: EngineStatus
+
+
+class FleetBrief(BaseModel):
+    """What strangers are told of the fleet: neither engines nor errors. Everything stands where the whole has it."""
+
+    ready: bool
+    state: FleetState
+    progress: int
+    eta_s: Spread | None
+    degraded: bool
+    services: dict[Stage, StageBrief]
+    workers: WorkerCounts
+
+    @classmethod
+    def of(cls, report: FleetReport) -> Self:
+        return cls.model_validate(report, from_attributes=True)

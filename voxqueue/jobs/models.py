@@ -57,13 +57,14 @@ class Job(Base):
         CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease"),
         CheckConstraint("(state IN ('succeeded', 'failed', 'canceled')) = (finished_at IS NOT NULL)", name="finished"),
         # One index for each question that is asked often: a page of jobs, what waits where, which lease was lost,
-        # how many a caller has under way, what finished lately or long ago.
+        # how many a caller has under way, what finished lately or long ago, what failed lately.
         Index(None, "tenant", "id"),
         Index(None, "tenant", "state", "id"),
         Index("ix_jobs_queued", "stage", "due_at", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_running", "stage", "lease_until", postgresql_where=text("state = 'running'")),
         Index("ix_jobs_open", "api_key", postgresql_where=text("state IN ('queued', 'running')")),
         Index("ix_jobs_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+        Index("ix_jobs_failed", "finished_at", postgresql_where=text("state = 'failed'")),
         Index(None, "note_id"),
     )
 
