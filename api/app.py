@@ -1,43 +1,81 @@
 """The application: which routes there are, what they share, and how errors and limits apply to all of them."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.cors import CORSMiddleware
 
 from api import description
-from api.body_limit import BodyLimit
-from api.gate import Gate
+from api.body_limit import BodyLimit, path_of
+from api.collector import collecting
+from api.dependencies import knows_its_query
+from api.gate import Gate, is_public
+from api.measuring import Measuring
 from api.problems import handle_errors
-from api.routes import deliveries, events, jobs, page, readiness, results, texts, voice_notes, voices, webhooks
+from api.routes import (
+    deliveries,
+    documentation,
+    events,
+    jobs,
+    metrics,
+    operations,
+    page,
+    readiness,
+    results,
+    system,
+    texts,
+    voice_notes,
+    voices,
+    webhooks,
+)
 from api.security_headers import SecurityHeaders
 from api.services import open_services
 from voxqueue import __version__
+from voxqueue.errors import MisconfiguredError
+from voxqueue.metrics.exposition import Exposition, open_port
 from voxqueue.settings import ApiSettings, LimitsSettings, Settings
 from voxqueue.settings import settings as process_settings
 from voxqueue.telemetry import set_up_logging
+from voxqueue.tracing import end_tracing, set_up_tracing
 
 _UTF8_BYTES = 4  # most bytes of one character
 _JSON_BYTES = 12  # most bytes of one character in JSON: an escaped surrogate pair
 _FRAME_BYTES = 32_768  # for names, boundaries and the short fields
 
+# One span for each request. Where it goes we set up ourselves, and the framework's logs would quote exceptions.
+_TELEMETRY = TelemetryConfig(
+    auto_configure=False,
+    metrics=False,
+    logs=False,
+    operation_spans=False,
+    exclude=lambda scope: is_public(path_of(scope)) or path_of(scope) == "/metrics",  # which are polled all the time
+)
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The app for these settings, by default those of the environment: ``uvicorn --factory api.app:create_app``.
 
-    Nothing is opened before the server starts it. Without settings given, this process's logging is set up as well.
+    Nothing is opened before the server starts it. Without settings given, this process's logging and tracing are set up
+    as well, and the port for its metrics is opened.
     """
+    exposition = Exposition()
     if settings is None:
         settings = process_settings()
         set_up_logging(settings)
+        set_up_tracing("voxqueue-api")
+        _open_metrics_port(settings, exposition)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings) as services:
             app.state.services = services
-            yield
+            with collecting(services) as collector, exposition.showing(collector):
+                yield
+        end_tracing()
 
     app = FastAPI(
         title="Voxqueue",
@@ -45,28 +83,56 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=description.DESCRIPTION,
         openapi_tags=description.TAGS,
         lifespan=lifespan,
+        telemetry=_TELEMETRY,
+        dependencies=[Depends(knows_its_query)],
+        docs_url=None,  # ours is in api.routes.documentation
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,  # a redirect would make clients send their upload twice
         generate_unique_id_function=_operation_id,
         form_limits={"max_files": 4, "max_fields": 32, "max_part_size": _part_size(settings.limits)},
     )
+    app.state.exposition = exposition
     _put_before_the_routes(app, settings)
     handle_errors(app)
-    for room in (voice_notes, texts, voices, jobs, events, results, webhooks, deliveries, readiness):
+    for room in (
+        voice_notes,
+        texts,
+        voices,
+        jobs,
+        events,
+        results,
+        webhooks,
+        deliveries,
+        readiness,
+        system,
+        operations,
+        metrics,
+    ):
         app.include_router(room.router)
-    app.router.routes.extend(page.ROUTES)
+    app.router.routes.extend((*page.ROUTES, *documentation.ROUTES))
     description.complete(app)
     return app
+
+
+def _open_metrics_port(settings: Settings, exposition: Exposition) -> None:
+    """Open it, or end the process in words: what is raised here, the server would show as a traceback."""
+    try:
+        open_port(settings.metrics, exposition)
+    except MisconfiguredError as error:
+        print(f"voxqueue: {error.detail}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def _put_before_the_routes(app: FastAPI, settings: Settings) -> None:
     """Middleware, from the innermost to the outermost: what is added last sees a request first."""
     app.add_middleware(BodyLimit, limits=_body_limits(settings.limits))
-    app.add_middleware(Gate, submits=frozenset({voice_notes.PATH, texts.PATH}))
+    submits = frozenset({voice_notes.PATH, texts.PATH})
+    app.add_middleware(Gate, submits=submits)
     if settings.api.cors_origins:
         _open_to_pages(app, settings.api)  # before the gate: a browser's first question comes without a key
     app.add_middleware(SecurityHeaders, cors=bool(settings.api.cors_origins))
+    app.add_middleware(Measuring, submits=submits)
 
 
 def _open_to_pages(app: FastAPI, settings: ApiSettings) -> None:

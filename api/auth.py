@@ -53,6 +53,11 @@ class KnownKeys:
             self._note_use(stored)
         return stored.caller
 
+    def counts(self, key_id: str) -> bool:
+        """Whether a key that was let in before still counts. Raises `DatabaseUnavailable`."""
+        stored = self._stored(key_id)
+        return stored is not None and stored.state is KeyState.VALID
+
     def _stored(self, key_id: str) -> StoredKey | None:
         with self._lock:
             if key_id in self._found:

@@ -1,19 +1,33 @@
 """What routes ask for. Coroutines where nothing blocks: FastAPI would send a plain function through a thread."""
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Header, Path, Request, Security
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
+from api.auth import identify
 from api.services import Services
-from voxqueue.errors import InvalidRequest, NotFound, WrongMediaType
+from voxqueue.errors import (
+    DatabaseUnavailable,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    Unauthorized,
+    WrongMediaType,
+)
 from voxqueue.jobs import repository
 from voxqueue.jobs.states import OPEN_STATES
 from voxqueue.keys.caller import Caller, Scope
 
+_ECHO_CHARS = 50  # of what a caller sent, in a message about it
+_MOST_FAULTS = 10
 _WAIT = re.compile(r"""\s*wait\s*=\s*("?)(\d{1,9})\1\s*(;.*)?""", re.IGNORECASE | re.ASCII)
 
 
@@ -31,6 +45,24 @@ async def _caller(request: Request) -> Caller:
 
 
 Calling = Annotated[Caller, Depends(_caller)]
+
+
+async def _is_known(request: Request, services: Use) -> bool:
+    """Whether somebody who may see everything asks for a path at which the gate lets everybody in."""
+    settings = services.settings.api
+    try:
+        if settings.keys == "open":
+            identify(request, settings, services.keys)
+        elif "authorization" in request.headers:
+            await run_in_threadpool(identify, request, settings, services.keys)
+        else:
+            return False
+    except (Unauthorized, Forbidden, DatabaseUnavailable):
+        return False
+    return True
+
+
+IsKnown = Annotated[bool, Depends(_is_known)]
 
 _BEARER = HTTPBearer(
     scheme_name="API key",
@@ -102,6 +134,29 @@ async def _waited(
 
 
 Waited = Annotated[int | None, Depends(_waited)]
+
+
+async def knows_its_query(request: Request) -> None:
+    """Refuse query parameters that the route has not: of a misspelt filter the framework would list everything.
+
+    Raises `InvalidRequest`.
+    """
+    if request.scope["query_string"]:
+        known = _query_of(request.scope["route"])
+        words = f"is not a query parameter here; known is {', '.join(known) or 'none'}"
+        if unknown := [(name[:_ECHO_CHARS], words) for name in request.query_params if name not in known]:
+            raise InvalidRequest.of(*unknown[:_MOST_FAULTS])
+
+
+def _query_of(route: APIRoute) -> tuple[str, ...]:
+    """The query parameters that a route and what it depends on have."""
+
+    def walk(dependant: Dependant) -> Iterator[str]:
+        yield from (field.alias for field in dependant.query_params)
+        for inner in dependant.dependencies:
+            yield from walk(inner)
+
+    return tuple(dict.fromkeys(walk(route.dependant)))
 
 
 async def takes_json(request: Request) -> None:

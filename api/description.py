@@ -20,6 +20,7 @@ TAGS = [
     {"name": "results", "description": "What it has brought"},
     {"name": "webhooks", "description": "Be told of it"},
     {"name": "readiness", "description": "For load balancers and operators"},
+    {"name": "operations", "description": "The fleet at work, for operators"},
 ]
 
 
@@ -46,5 +47,6 @@ def _correct(schema: dict[str, Any]) -> None:
             answers = operation["responses"]
             if "application/json" in answers.get("422", {}).get("content", {}):  # FastAPI's own, where we have none
                 del answers["422"]
+            answers.setdefault("422", problems(422)[422])  # to a query parameter that is not known
             if "security" in operation:
                 answers |= {str(status): answer for status, answer in problems(401, 403, 429).items()}

@@ -6,7 +6,7 @@ to have changed, those of whole tenants share one query, those of the fleet one 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -14,12 +14,13 @@ from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
 
+from api.fleet_report import FleetReports, Told
 from api.waiting import JobWatch
 from voxqueue.errors import Unavailable
-from voxqueue.fleet import FleetReport
 from voxqueue.jobs.repository import JobLine
 
 _GAP_S = 0.5  # between two events of one stream
+_QUEUES_GAP_S = 2.0  # between two reports of the fleet that differ in their queues alone
 _LOOK_AGAIN_S = 15.0
 _LOOK_AGAIN_DEAF_S = 1.0  # while Redis does not tell us of changes
 
@@ -29,7 +30,7 @@ _looking = CapacityLimiter(8)  # threads of their own: a thousand streams must n
 
 async def follow(
     watch: JobWatch, job_id: UUID, look: Callable[[], T | None], is_over: Callable[[T], bool]
-) -> AsyncIterator[T]:
+) -> AsyncGenerator[T]:
     """Yield what `look` sees of a job, now and whenever that has changed, until it is over or gone.
 
     Changes on the way are told of at most twice a second, the end at once.
@@ -95,7 +96,7 @@ class JobFeed:
                 with suppress(asyncio.CancelledError):
                     await feeding
 
-    async def follow(self, tenant: str) -> AsyncIterator[JobLine]:
+    async def follow(self, tenant: str) -> AsyncGenerator[JobLine]:
         """Yield the lines of the tenant's jobs as they change. A slow reader gets the latest of each job only."""
         reader = _Reader(tenant)
         self._readers.add(reader)
@@ -133,29 +134,25 @@ class FleetFeed:
 
     Args:
         watch: Says when the process is to stop.
-        look: Makes a report; called in a thread.
+        reports: Has the reports.
     """
 
-    def __init__(self, watch: JobWatch, look: Callable[[], FleetReport]) -> None:
+    def __init__(self, watch: JobWatch, reports: FleetReports) -> None:
         self._watch = watch
-        self._look = look
-        self._asking = asyncio.Lock()
-        self._asked_at = float("-inf")
-        self._report: FleetReport | None = None
+        self._reports = reports
 
-    async def follow(self) -> AsyncIterator[FleetReport]:
-        """Yield the report now, and whenever it is another one."""
-        seen: FleetReport | None = None
+    async def follow(self, *, briefly: bool) -> AsyncIterator[str]:
+        """Yield the report as JSON, now and whenever it is another one.
+
+        Where there is nothing new but in the queues, every `_QUEUES_GAP_S` will do.
+        """
+        seen: Told | None = None
+        said, told_at = "", float("-inf")
         while not self._watch.stopping:
-            report = await self._latest()
-            if report != seen:
-                seen = report
-                yield report
+            told = await self._reports.latest()
+            text = told.brief if briefly else told.whole
+            is_late = time.monotonic() - told_at > _QUEUES_GAP_S
+            if text != said and (seen is None or is_late or told.standing != seen.standing):
+                seen, said, told_at = told, text, time.monotonic()
+                yield text
             await asyncio.sleep(_GAP_S)
-
-    async def _latest(self) -> FleetReport:
-        async with self._asking:
-            if self._report is None or time.monotonic() - self._asked_at > _GAP_S:
-                self._report = await to_thread.run_sync(self._look, limiter=_looking)
-                self._asked_at = time.monotonic()
-            return self._report

@@ -17,19 +17,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.admission import Ticket
 from api.auth import identify
 from api.body_limit import path_of
+from api.idempotency import is_replay
 from api.problems import problem
 from api.services import Services
-from voxqueue.errors import Forbidden, RateLimited, Unauthorized, VoxqueueError
+from voxqueue.errors import Forbidden, QueueFull, RateLimited, TooManyJobs, Unauthorized, VoxqueueError
 from voxqueue.keys import caller as keys
 
-PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz", "/api/ready", "/api/ready/stream"})
+PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz", "/health", "/api/ready", "/api/ready/stream"})
 """Paths that anybody may ask for. Every other route declares its scope, as `api.dependencies` has them."""
 
-_FILES_OF_THE_PAGE = "/web/"
+_FILES_OF_PAGES = ("/web/", "/docs/files/")
 
 
 def is_public(path: str) -> bool:
-    return path in PUBLIC or path.startswith(_FILES_OF_THE_PAGE)
+    return path in PUBLIC or path.startswith(_FILES_OF_PAGES)
 
 
 def declared_scope(route: RouteContext) -> keys.Scope | None:
@@ -96,8 +97,18 @@ class Gate:
         if needed is not None and not caller.may(needed):
             raise Forbidden(f"This API key lacks the scope {needed}.", scope=needed.value)
         if scope.get("method") == "POST" and path_of(scope) in self.submits:
-            entry.ticket = services.admission.admit(caller)
+            entry.ticket = self._admit(services, caller, connection)
         connection.state.caller = caller
+
+    @staticmethod
+    def _admit(services: Services, caller: keys.Caller, connection: HTTPConnection) -> Ticket | None:
+        """Leave to hand in one job. None: there is no room, and none is needed, since the job has been made before."""
+        try:
+            return services.admission.admit(caller)
+        except (QueueFull, TooManyJobs):
+            if not is_replay(services, caller, connection.headers):
+                raise
+            return None
 
     def _needed_scope(self, scope: Scope) -> keys.Scope | None:
         """What the route that is asked for needs. None: there is no such route, which is for the router to say."""

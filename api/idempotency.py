@@ -7,6 +7,7 @@ from typing import Annotated, BinaryIO
 
 from fastapi import Depends, Header, Request
 from pydantic import AfterValidator
+from starlette.datastructures import Headers
 
 from api.services import Services
 from voxqueue.errors import DatabaseUnavailable, InvalidRequest
@@ -22,8 +23,12 @@ HEADER = "Idempotency-Key"
 LONGEST_KEY = 255
 
 
+def _is_visible(key: str) -> bool:
+    return 1 <= len(key) <= LONGEST_KEY and all("!" <= letter <= "~" for letter in key)
+
+
 def _visible(key: str) -> str:
-    if not 1 <= len(key) <= LONGEST_KEY or not all("!" <= letter <= "~" for letter in key):
+    if not _is_visible(key):
         raise ValueError(f"must be 1 to {LONGEST_KEY} visible ASCII characters, none of them a space")
     return key
 
@@ -60,6 +65,15 @@ def reserve(
     fingerprint = idempotency.fingerprint(wishes, recording)
     with services.transaction() as session:
         return idempotency.reserve(session, caller.tenant, key, fingerprint)
+
+
+def is_replay(services: Services, caller: Caller, headers: Headers) -> bool:
+    """Whether a submission's key stands for a job already: it needs no room then. Raises `DatabaseUnavailable`."""
+    keys = headers.getlist(HEADER)
+    if len(keys) != 1 or not _is_visible(keys[0]):
+        return False
+    with services.transaction() as session:
+        return idempotency.has_job(session, caller.tenant, keys[0])
 
 
 @contextmanager

@@ -11,13 +11,16 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from api.security_headers import security_headers
 from voxqueue.errors import BodyTooLarge, InvalidRequest, NotFound, VoxqueueError
+from voxqueue.plain_words import what_is_expected
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_CODE = "voxqueue.problem"  # the place in a request's scope where the code of its problem is left
 _ECHO_CHARS = 50  # of what a caller sent, in a message about it
 _MOST_FAULTS = 50  # that are named: an answer must not be many times its request
 _OUR_FAULT = "It is not your request's fault, and it has been logged."
@@ -35,7 +38,28 @@ def problem(error: VoxqueueError, path: str, headers: Mapping[str, str] | None =
     """The answer to a request that met this error."""
     members = {**error.as_problem(), "status": error.status, "instance": path}
     retry_after = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
-    return _json(error.status, members, {**retry_after, **(headers or {})})
+    return _Problem(error.code, error.status, members, {**retry_after, **(headers or {})})
+
+
+def problem_code(scope: Scope) -> str | None:
+    """The code of the problem that a request was answered with, such as ``rate-limited``, if it was with one."""
+    code: str | None = scope.get(_CODE)
+    return code
+
+
+class _Problem(Response):
+    """A problem document, whose code stays behind for those who count."""
+
+    def __init__(
+        self, code: str, status: int, members: dict[str, Any], headers: Mapping[str, str] | None = None
+    ) -> None:
+        # ASCII, since what a caller sent may be quoted here and need not be text that UTF-8 can express.
+        super().__init__(json.dumps(members), status, headers, MEDIA_TYPE)
+        self.code = code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[_CODE] = self.code
+        await super().__call__(scope, receive, send)
 
 
 def _refusal(status: int, detail: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -43,12 +67,7 @@ def _refusal(status: int, detail: str, path: str, headers: Mapping[str, str] | N
     phrase = HTTPStatus(status).phrase
     code = phrase.lower().replace(" ", "-")
     members = {"type": f"urn:voxqueue:problem:{code}", "title": phrase, "detail": detail}
-    return _json(status, {**members, "status": status, "instance": path}, headers)
-
-
-def _json(status: int, members: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    # ASCII, since what a caller sent may be quoted here and need not be text that UTF-8 can express.
-    return Response(json.dumps(members), status, headers, MEDIA_TYPE)
+    return _Problem(code, status, {**members, "status": status, "instance": path}, headers)
 
 
 async def _voxqueue_error(request: Request, error: Exception) -> Response:
@@ -56,18 +75,18 @@ async def _voxqueue_error(request: Request, error: Exception) -> Response:
     if error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem(error, request.url.path)
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _our_fault(request, error.type, error.title)
+    return _our_fault(request, error.code, error.type, error.title)
 
 
 async def _unexpected_error(request: Request, _error: Exception) -> Response:
     """Not logged here: the framework raises the error again after this answer, and the server logs its traceback."""
-    return _our_fault(request, VoxqueueError("").type, VoxqueueError.title)
+    return _our_fault(request, VoxqueueError.code, VoxqueueError("").type, VoxqueueError.title)
 
 
-def _our_fault(request: Request, type_: str, title: str) -> Response:
+def _our_fault(request: Request, code: str, type_: str, title: str) -> Response:
     members = {"type": type_, "title": title, "detail": _OUR_FAULT, "status": 500, "instance": request.url.path}
     # Sent from outside of all middleware.
-    return _json(500, members, security_headers(request.url.path, MEDIA_TYPE))
+    return _Problem(code, 500, members, security_headers(request.url.path, MEDIA_TYPE))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -76,7 +95,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     method, path = request.method, request.url.path
     match error.status_code:
         case 400:  # the framework says so only of bodies that it cannot parse
-            return problem(InvalidRequest.of(("body", f"cannot be read: {error.detail}")), path)
+            return problem(InvalidRequest.of(("body", f"cannot be read: {_why_unreadable(error)}")), path)
         case 404:
             return problem(NotFound(f"There is nothing at {path[:_ECHO_CHARS]}."), path)
         case 405:
@@ -86,6 +105,18 @@ async def _http_error(request: Request, error: Exception) -> Response:
         case _:
             detail = error.detail
     return _refusal(error.status_code, detail, path, error.headers)
+
+
+def _why_unreadable(error: HTTPException) -> str:
+    """What is wrong with a body, in our words where the framework says no more than that something is."""
+    match error.__cause__:
+        case UnicodeDecodeError():
+            return "it is not UTF-8"
+        case RecursionError():
+            return "it is nested too deeply"
+        case ValueError():  # of Python's reader, which knows no other reason
+            return "it holds a number with too many digits"
+    return error.detail
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -103,24 +134,11 @@ def _fault(error: Mapping[str, Any]) -> tuple[str, str]:
     place: Sequence[Any] = error["loc"][1:]  # the first says where the field stands: body, query, path or header
     field = ".".join(str(part)[:_ECHO_CHARS] for part in place) or str(error["loc"][0])
     match error["type"]:
-        case "missing":
-            return field, "is required"
-        case "extra_forbidden":
-            return field, "is not a field that we know"
         case "json_invalid":
             return "body", f"is not JSON: {context['error']}, at character {place[0]}"
-        case "model_attributes_type" | "dict_type":
-            return field, "must be a JSON object"
-        case "string_type":
-            return field, "must be a text"
-        case "string_unicode":
-            return field, "holds characters that are not valid Unicode"
         case "enum" | "literal_error":
             return field, f"{_quoted(error['input'])} is not {context['expected']}"
-        case "value_error":
-            return field, str(context["error"])
-        case _:
-            return field, str(error["msg"])
+    return field, what_is_expected(error)
 
 
 def _quoted(value: Any) -> str:

@@ -7,11 +7,6 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _NOTHING = "default-src 'none'; frame-ancestors 'none'"
-_SWAGGER = "https://cdn.jsdelivr.net"  # where FastAPI's page of documentation has its scripts from
-_DOCUMENTATION = (
-    f"default-src 'none'; script-src 'unsafe-inline' {_SWAGGER}; style-src 'unsafe-inline' {_SWAGGER}; "
-    "img-src data: https://fastapi.tiangolo.com; connect-src 'self'; frame-ancestors 'none'"
-)
 
 
 class SecurityHeaders:
@@ -34,11 +29,9 @@ class SecurityHeaders:
 
 
 def security_headers(path: str, media_type: str) -> dict[str, str]:
-    """The headers of an answer, but for the one that depends on CORS."""
+    """The headers of an answer that has not set them itself, but for the one that depends on CORS."""
     headers = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-    if media_type.startswith("text/html"):
-        headers["Content-Security-Policy"] = _DOCUMENTATION
-    elif not media_type.startswith("audio/"):  # a browser's own player is subject to it, and would not play
+    if not media_type.startswith("audio/"):  # a browser's own player is subject to it, and would not play
         headers["Content-Security-Policy"] = _NOTHING
     if "/v1/" in path:
         headers["Cache-Control"] = "no-store"

@@ -11,19 +11,21 @@ from sqlalchemy.orm import Session
 from api.admission import Admission
 from api.auth import KnownKeys
 from api.counts import FleetVoices, QueueCounts
-from api.fleet_report import fleet_report
+from api.fleet_report import FleetReports
 from api.following import FleetFeed, JobFeed
 from api.limits import RateLimit
+from api.operations import Operations
 from api.waiting import JobWatch, called_when_stopping
 from voxqueue.audio.confined import Examiner, open_examiner
 from voxqueue.database.session import Sessions, database_errors, open_engine, open_sessions
-from voxqueue.fleet import Fleet, Requirement
+from voxqueue.fleet import Fleet
 from voxqueue.jobs import repository
 from voxqueue.jobs.changes import Announcer
 from voxqueue.jobs.repository import JobLine
 from voxqueue.queue import JobQueue
 from voxqueue.settings import Settings
 from voxqueue.storage import BlobStore, open_store
+from voxqueue.webhooks.names import Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,14 @@ class Services:
     queues: QueueCounts
     voices: FleetVoices
     job_feed: JobFeed
+    fleet_reports: FleetReports
     fleet_feed: FleetFeed
     keys: KnownKeys
     rate_limit: RateLimit
     admission: Admission
     examiner: Examiner
+    names: Names
+    operations: Operations
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -65,9 +70,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     Raises:
         MisconfiguredError: An address is missing.
     """
-    requirement = Requirement.of(
-        settings.ready
-    )  # a stage that does not exist is better found now than by a health check
     async with AsyncExitStack() as stack:
         engine = open_engine(settings.database)
         stack.callback(engine.dispose)
@@ -88,6 +90,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         admission = Admission(sessions, settings.limits)
         stack.callback(admission.close)
         counts = QueueCounts(sessions)
+        # Here as well: a stage in the settings that does not exist is better found now than by a health check.
+        reports = FleetReports(fleet, counts, settings.ready)
 
         def load(job_ids: Collection[UUID]) -> list[JobLine]:
             with database_errors(), sessions() as session:
@@ -109,6 +113,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             rate_limit=rate_limit,
             admission=admission,
             examiner=examiner,
+            names=Names(settings.webhooks),
+            operations=Operations(sessions, fleet, counts, settings.flower.url),
             job_feed=job_feed,
-            fleet_feed=FleetFeed(watch, lambda: fleet_report(fleet, counts, requirement)),
+            fleet_reports=reports,
+            fleet_feed=FleetFeed(watch, reports),
         )

@@ -96,7 +96,7 @@ class Wire:
                 if said.missing:
                     self.close_connection = True
 
-            do_GET = do_HEAD = do_POST = do_DELETE = _serve  # noqa: N815 - the names that http.server looks for
+            do_GET = do_HEAD = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names that http.server looks for
 
             def _body(self) -> bytes:
                 if self.headers.get("Transfer-Encoding") != "chunked":

@@ -87,6 +87,10 @@ class TooManyEndpoints(VoxqueueError):
     status, code, title = 409, "too-many-endpoints", "Too many webhook endpoints"
 
 
+class EndpointDisabled(VoxqueueError):
+    status, code, title = 409, "endpoint-disabled", "The webhook endpoint is disabled"
+
+
 class IdempotencyKeyReused(VoxqueueError):
     status, code, title = 422, "idempotency-key-reused", "The idempotency key belongs to another request"
 

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from voxqueue.errors import EngineUnusable
+from voxqueue.extras import install
 
 
 def cached(repo: str, files: tuple[str, ...], cache: Path | None) -> Path | None:
@@ -66,7 +67,7 @@ def _hub() -> ModuleType:
         import huggingface_hub  # noqa: PLC0415 - comes with the extra `models`, and takes half a second
         import huggingface_hub.errors  # noqa: PLC0415
     except ImportError:
-        raise EngineUnusable("The model runtimes are not installed: pip install 'voxqueue[models]'.") from None
+        raise EngineUnusable(f"The model runtimes are not installed: {install('models')}.") from None
     return huggingface_hub
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from voxqueue.errors import MisconfiguredError
@@ -65,6 +65,9 @@ class S3Settings(BaseModel):
     bucket: str | None = Field(None, description="The bucket; without one, blobs go to `VOXQUEUE_STORAGE_DIR`")
     prefix: str = Field("", description="Begins every key in the bucket")
     endpoint_url: str | None = Field(None, description="For stores other than AWS")
+    public_endpoint_url: str | None = Field(
+        None, description="Where callers reach the store, if elsewhere; download addresses are signed for it"
+    )
     region: str | None = Field(None, description="Else what the AWS configuration says")
     access_key_id: str | None = Field(None, description="Else what the AWS configuration says")
     secret_access_key: SecretStr | None = Field(None, description="Else what the AWS configuration says")
@@ -158,13 +161,66 @@ class WorkerSettings(BaseModel):
     heartbeat_s: float = Field(1, gt=0, description="How often a worker reports what it has warm")
     heartbeat_ttl_s: float = Field(5, gt=0, description="A report older than this no longer counts")
     grace_s: float = Field(10, ge=0, description="How long a model call may go on after SIGTERM")
+    load_s: float = Field(
+        1_800,
+        gt=0,
+        description="How long loading an engine may go on without a sign of progress, such as a part of a download; a "
+        "worker that hangs there ends, to be started anew",
+    )
+    prove_s: float = Field(
+        60,
+        ge=0,
+        description="An engine that was idle for so long shows by a tiny request that it still works; 0: never",
+    )
+
+
+class MetricsSettings(BaseModel):
+    """Metrics for Prometheus, beside the API's own `/metrics`, which asks for a key where keys are required."""
+
+    port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port on which a process of any kind answers `/metrics` without a key; none unless set",
+    )
+    host: str = Field("127.0.0.1", description="Address of that port; other than loopback only in a network of yours")
+
+
+def _quorums(text: str) -> dict[Stage, int]:
+    if text.strip().isdecimal() and int(text) > 0:
+        return dict.fromkeys(Stage, int(text))
+    quorums = dict.fromkeys(Stage, 1)
+    for part in text.split(","):
+        stage, _, number = (word.strip() for word in part.partition("="))
+        if stage not in quorums or not number.isdecimal():
+            raise ValueError(f"{part.strip()!r} says for no stage how many workers it needs; write stt=2,llm=1,tts=1")
+        quorums[Stage(stage)] = int(number)
+    return quorums
 
 
 class ReadySettings(BaseModel):
     """What the readiness endpoint asks of the fleet."""
 
-    critical: Names = Field(("stt", "llm", "tts"), description="Stages without which the fleet is not ready")
-    quorum: int = Field(1, ge=1, description="Warm workers that each critical stage needs")
+    critical: Names = Field(
+        ("stt", "llm", "tts"),
+        description="Stages without which the fleet is not ready; without one of the others it is degraded",
+    )
+    quorum: Annotated[str, BeforeValidator(str)] = Field(
+        "1",
+        description="Warm workers that a stage needs: one number, or `stt=2,llm=1,tts=1`, where a stage that is left "
+        "out needs 1; with 0 nobody expects the stage",
+    )
+
+    @field_validator("quorum")
+    @classmethod
+    def _check_quorum(cls, quorum: str) -> str:
+        _quorums(quorum)
+        return quorum
+
+    @property
+    def quorums(self) -> dict[Stage, int]:
+        """How many warm workers each stage needs."""
+        return _quorums(self.quorum)
 
     @property
     def critical_stages(self) -> tuple[Stage, ...]:
@@ -274,6 +330,10 @@ class OpenaiSettings(BaseModel):
         120, gt=0, description="Longest that one reply may take; at most half of `VOXQUEUE_LLM_DEADLINE_S`"
     )
 
+    @property
+    def address(self) -> str:
+        return self.url or "https://api.openai.com/v1"
+
 
 class TransformersSettings(BaseModel):
     """The engine `transformers`: a small instruct model in the worker's own process."""
@@ -318,6 +378,12 @@ class FlowerSettings(BaseModel):
     basic_auth: SecretStr | None = Field(
         None, description="`user:password`, several with commas between; without it Flower listens on loopback only"
     )
+    url_prefix: str = Field("", description="The path under which a proxy shows it, such as `flower`")
+    url: str | None = Field(
+        None,
+        pattern="^(https?://|$)",
+        description="Where operators' browsers find Flower; the page links to it. `voxqueue up` knows its own",
+    )
 
 
 class FakeSettings(BaseModel):
@@ -351,6 +417,7 @@ class Settings(BaseSettings):
     jobs: JobsSettings = JobsSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
     worker: WorkerSettings = WorkerSettings()
+    metrics: MetricsSettings = MetricsSettings()
     ready: ReadySettings = ReadySettings()
     stt: SttSettings = SttSettings()
     llm: LlmSettings = LlmSettings()

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+from uuid import uuid4
 
 from voxqueue.errors import DeadlineExceeded, EngineFailed, NotBegun, VoxqueueError
 from workers.turns import Turns
@@ -27,12 +28,29 @@ class Answer(Generic[ResultT]):
     """A result, or the error that took its place, and how it came about.
 
     `started_at` and `run_ms` are of the whole call that the request was part of; the clock is `time.monotonic`.
+    `batch` is the same for all whose requests shared it, and for no others; it is empty where there was no call.
     """
 
     result: ResultT | VoxqueueError
     started_at: float
     run_ms: float
     batch_size: int
+    batch: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What one call of the owner had to do: how many requests, their cost, and the longest's cost for each of them."""
+
+    size: int
+    cost: float
+    padded_cost: float
+    run_s: float
+
+    @property
+    def padding(self) -> float:
+        """The share of the padded cost that is padding, from 0 to 1."""
+        return 1 - self.cost / self.padded_cost if self.padded_cost else 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +78,7 @@ class Batcher(Generic[RequestT, ResultT]):
         linger_s: How long to wait for company before a batch is taken, asked each time. An engine never lingers; the
             ledger does when many jobs are under way, as Postgres does with commit_delay and commit_siblings.
         turns: With whom it takes turns; with nobody by default. Only for one that is not `parallel`.
+        on_call: Told of each call before its answers are given. It must neither block nor raise.
     """
 
     def __init__(
@@ -74,6 +93,7 @@ class Batcher(Generic[RequestT, ResultT]):
         deadline_s: float,
         linger_s: Callable[[], float] = lambda: 0.0,
         turns: Turns | None = None,
+        on_call: Callable[[Call], None] = lambda _: None,
     ) -> None:
         self.name = name
         self.deadline_s = deadline_s
@@ -82,6 +102,7 @@ class Batcher(Generic[RequestT, ResultT]):
         self._max_count = max_count
         self._max_cost = max_cost
         self._linger_s = linger_s
+        self._on_call = on_call
         self._turn = turns.join(self._fullness) if turns else None
         self._waiting: list[_Waiting[RequestT, ResultT]] = []
         self._changed = threading.Condition()
@@ -187,8 +208,11 @@ class Batcher(Generic[RequestT, ResultT]):
         del self._busy_since[number]
         self._end_turn()
         run_ms = (time.monotonic() - started) * 1000
+        name = uuid4().hex
+        costs = [waiting.cost for waiting in batch]
+        self._on_call(Call(len(batch), sum(costs), max(costs) * len(batch), run_ms / 1000))
         for waiting, result in zip(batch, results, strict=True):
-            _give(waiting, Answer(result, started, run_ms, len(batch)))
+            _give(waiting, Answer(result, started, run_ms, len(batch), name))
         return True
 
     def _answers(self, requests: Sequence[RequestT]) -> Sequence[ResultT | VoxqueueError]:

@@ -11,6 +11,7 @@ from celery import Celery, signals
 
 from voxqueue.queue import celery_config
 from voxqueue.settings import Settings
+from workers.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +54,13 @@ def serve(
     threads: int,
     warm: Callable[[Callable[[str], None]], None],
     stop: Callable[[], None],
+    pulse: Pulse | None = None,
 ) -> int:
     """Run a worker until it is told to stop; returns its exit code.
 
     It begins with no queue, visible in Flower but idle. `warm` runs in a thread and gets a function that opens a queue;
-    `stop` is called as soon as the worker is asked to shut down, while tasks are still running.
+    `stop` is called as soon as the worker is asked to shut down, while tasks are still running. `pulse` is told of the
+    consumer's loop.
     """
 
     def hold_queues(instance: object, **_: object) -> None:
@@ -68,6 +71,8 @@ def serve(
             log.info("taking jobs from %s", queue)
             sender.call_soon(sender.add_task_queue, queue)  # type: ignore[attr-defined]
 
+        if pulse is not None:
+            pulse.follow(sender.call_soon)  # type: ignore[attr-defined]
         threading.Thread(target=warm, args=(open_queue,), name="warmup", daemon=True).start()
 
     def shut_down(**_: object) -> None:

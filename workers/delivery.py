@@ -10,9 +10,10 @@ import time
 from collections import Counter
 from datetime import timedelta
 
-from voxqueue import __version__
+from voxqueue import __version__, tracing
 from voxqueue.database.session import Sessions, database_errors
 from voxqueue.errors import DatabaseUnavailable
+from voxqueue.metrics import webhooks as metrics
 from voxqueue.settings import WebhooksSettings
 from voxqueue.webhooks import events, repository
 from voxqueue.webhooks.events import DeliveryState
@@ -21,6 +22,7 @@ from voxqueue.webhooks.schedule import Attempt, Verdict, verdict
 from voxqueue.webhooks.signing import signed_headers
 from workers.heartbeat import Beat
 from workers.outbound import Outbound
+from workers.spans import delivery_span
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +114,9 @@ class Deliverer:
             if owed.is_disabled:
                 self._record(owed, Attempt(duration_ms=0, error=DISABLED), Verdict(DeliveryState.FAILED))
                 return
-            attempt = self._attempt(owed)
+            with delivery_span(owed) as tell:
+                attempt = self._attempt(owed)
+                tell(attempt)
             decided = verdict(
                 attempt,
                 owed.attempts + 1,
@@ -121,6 +125,7 @@ class Deliverer:
                 jitter=random.uniform(-1, 1),
             )
             self._record(owed, attempt, decided)
+            metrics.attempted(attempt, decided)
         except Exception:
             log.exception("delivery %s is not written down, it is made again", owed.id)
         finally:
@@ -134,6 +139,7 @@ class Deliverer:
                 "Content-Type": "application/json",
                 "User-Agent": f"Voxqueue/{__version__}",
                 # The database's clock, as for everything: this machine's may be wrong, and receivers look at it.
+                **tracing.carried(),
                 **signed_headers(owed.event_id, owed.claimed_at, body, owed.secrets),
             }
             attempt = self._outbound.post(owed.url, headers, body)
@@ -167,6 +173,7 @@ class Deliverer:
                     raise
                 time.sleep(_PAUSE_S)
         if disabled:
+            metrics.endpoint_disabled()
             log.warning("webhook endpoint %s at %s is disabled", owed.endpoint_id, owed.host)
             self._fail_pending(owed)
 

@@ -17,6 +17,7 @@ from voxqueue.errors import DatabaseUnavailable, VoxqueueError
 from voxqueue.jobs import lifecycle
 from voxqueue.jobs.changes import Announcer
 from voxqueue.jobs.lifecycle import ClaimedJob, Move, Moved
+from voxqueue.metrics import jobs as metrics
 from voxqueue.stages import Stage
 from workers.batching import Batcher
 
@@ -122,6 +123,7 @@ class Ledger:
         for moved in made:
             if moved is not None:
                 self._announcer.announce(moved.job_id, moved.state)
+                metrics.moved(moved)
         if any(moved.owes for moved in made if moved is not None):
             self._owes()
         return made

@@ -11,29 +11,39 @@ from dataclasses import dataclass
 import redis
 from sqlalchemy import Engine
 
+from voxqueue import machine
 from voxqueue.database.session import Sessions, open_engine, open_sessions
-from voxqueue.fleet import Fleet, WorkerReport
+from voxqueue.fleet import EngineStatus, Fleet, WorkerReport
 from voxqueue.jobs.changes import Announcer
+from voxqueue.metrics import jobs as metrics
+from voxqueue.metrics.exposition import Exposition, open_port
+from voxqueue.metrics.gpu import GpuCollector
 from voxqueue.queue import UPKEEP_QUEUE, JobQueue
 from voxqueue.settings import Settings, settings
 from voxqueue.stages import Stage
 from voxqueue.storage import BlobStore, open_store
 from voxqueue.telemetry import set_up_logging
+from voxqueue.tracing import end_tracing, set_up_tracing
 from workers.celery_app import create_app, serve
 from workers.delivery import Deliverer
 from workers.heartbeat import Beat, FleetBeat, LeaseBeat, Watchdog
 from workers.ledger import Ledger
+from workers.naming import node_name, worker_name
 from workers.outbound import Outbound
+from workers.past import Memory, Past
+from workers.proving import LOOK_S, Prover
+from workers.pulse import Pulse
 from workers.runner import Runner
 from workers.steps import create_steps
 from workers.tasks import register_jobs, register_upkeep
 from workers.upkeep.sweeps import cleaning_sweep, jobs_sweep
-from workers.warmup import Warmup
+from workers.warmup import Warmup, in_trouble
 
 log = logging.getLogger(__name__)
 
 _ASK_S = 60.0
 _RETRY_S = 15.0  # pause before an engine that could not be warmed is tried again
+_HANGS_BEATS, _HANGS_S = 5, 5.0  # heartbeats, and seconds, after which a consumer that does not turn has hung
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +71,19 @@ class Ground:
 
 def run_worker(stages: Sequence[Stage], name: str | None = None) -> int:
     """Load and warm the engines of these stages, then run jobs until told to stop. Returns the exit code."""
-    ground = _ground()
-    node = _node_name(name or "+".join(stages))
+    node = node_name(name or worker_name(stages, settings()))
+    ground = _ground("worker", node)
+    open_port(ground.settings.metrics, Exposition(GpuCollector()))
+    for stage in stages:
+        metrics.expect(stage)
     return _Worker(ground, stages, node).run()
 
 
 def run_courier(name: str | None = None) -> int:
     """Do upkeep and deliver webhooks until told to stop. Returns the exit code."""
-    ground = _ground()
-    node = _node_name(name or "courier")
+    node = node_name(name or "courier")
+    ground = _ground("courier", node)
+    open_port(ground.settings.metrics, Exposition())
     app = create_app(ground.settings)
     sweeper, cleaner = ground.sweeper(), ground.cleaner()
     webhooks = ground.settings.webhooks
@@ -94,6 +108,7 @@ def run_courier(name: str | None = None) -> int:
     sweeper.stop()
     beat.stop()
     _leave(ground, node)
+    end_tracing()
     return code
 
 
@@ -108,8 +123,11 @@ class _Worker:
         self._startup_ms: float | None = None
         self._warm_now = threading.Event()
         config = ground.settings
+        self._pulse = Pulse(patience_s=max(_HANGS_S, _HANGS_BEATS * config.worker.heartbeat_s))
         self._fleet_beat = Beat("heartbeat", config.worker.heartbeat_s, self._report_to(ground.fleet))
-        self._warmup = Warmup(stages, config, self._fleet_beat.nudge)
+        past = Past(config)
+        self._memory = Memory(ground.sessions, past, node, machine.look().host_class)
+        self._warmup = Warmup(stages, config, self._fleet_beat.nudge, past, self._memory.note)
         # By a beat, since asking may take its time; how often it asks unasked hardly matters, since couriers look too.
         owing = Beat("owing", _ASK_S, ground.queue.ask_for_delivery)
         self._ledger = Ledger(ground.engine, ground.announcer, owing.nudge, is_crowded=lambda: self._runner.is_crowded)
@@ -123,10 +141,11 @@ class _Worker:
             settings=config.jobs,
         )
         leases = LeaseBeat(self._runner, ground.sessions, ground.announcer, config.jobs.lease_s)
-        watchdog = Watchdog(self._runner, self._warmup, self._report_to(ground.fleet))
+        watchdog = Watchdog(self._runner, self._warmup, self._report_to(ground.fleet), config.worker.load_s)
         self._beats = [
             Beat("leases", leases.interval_s, leases),
             Beat("watchdog", 1.0, watchdog),
+            *self._prover(),
             owing,
             ground.sweeper(),
             ground.cleaner(),
@@ -136,6 +155,7 @@ class _Worker:
     def run(self) -> int:
         app = create_app(self._ground.settings)
         register_jobs(app, self._runner)
+        self._memory.recall()
         for beat in (self._fleet_beat, *self._beats):
             beat.start()
         code = serve(
@@ -146,12 +166,14 @@ class _Worker:
             threads=2 * sum(self._at_once(stage) for stage in self._stages),
             warm=self._warm,
             stop=self._stop,
+            pulse=self._pulse,
         )
         self._stopped.set()
         for beat in (*self._beats, self._fleet_beat):
             beat.stop()
         _leave(self._ground, self._node)
         self._ledger.stop()
+        end_tracing()
         return code
 
     def _at_once(self, stage: Stage) -> int:
@@ -188,25 +210,38 @@ class _Worker:
         try:
             self._runner.put_back_all()
             _leave(self._ground, self._node)
+            end_tracing()
         finally:
             os._exit(0)
 
     def _report_to(self, fleet: Fleet) -> FleetBeat:
         return FleetBeat(self._report, fleet, lambda: self._warmup.voices, self._warm_now.set)
 
+    def _prover(self) -> list[Beat]:
+        prove_s = self._ground.settings.worker.prove_s
+        return [Beat("prover", min(LOOK_S, prove_s), Prover(self._warmup, prove_s))] if prove_s else []
+
     def _report(self) -> WorkerReport:
+        self._pulse.feel()
+        stages = self._warmup.snapshot()
+        if trouble := self._pulse.trouble:
+            warm = [stage for stage, it in stages.items() if it.status is EngineStatus.READY]
+            stages |= {stage: in_trouble(stages[stage], trouble) for stage in warm}
         return WorkerReport(
             worker=self._node,
             host=socket.gethostname(),
             pid=os.getpid(),
             startup_time_ms=self._startup_ms,
-            stages=self._warmup.snapshot(),
+            stages=stages,
+            machine=machine.look(),
+            versions=machine.versions(),
         )
 
 
-def _ground() -> Ground:
+def _ground(role: str, node: str) -> Ground:
     config = settings()
-    set_up_logging(config)
+    set_up_logging(config, worker=node)
+    set_up_tracing(f"voxqueue-{role}", node)
     engine = open_engine(config.database)
     return Ground(
         settings=config,
@@ -217,11 +252,6 @@ def _ground() -> Ground:
         announcer=Announcer(config.redis),
         fleet=Fleet(config.redis, config.worker),
     )
-
-
-def _node_name(name: str) -> str:
-    """Celery's form, unique for each process: two workers of one name would hide each other in the fleet."""
-    return name if "@" in name else f"{name}-{os.getpid()}@{socket.gethostname()}"
 
 
 def _leave(ground: Ground, node: str) -> None:

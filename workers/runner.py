@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from voxqueue.errors import DatabaseUnavailable, NotBegun, VoxqueueError
+from voxqueue.errors import DatabaseUnavailable, NotBegun, Unavailable, VoxqueueError
 from voxqueue.jobs import lifecycle
 from voxqueue.jobs.lifecycle import ClaimedJob, Move, Moved
 from voxqueue.jobs.repository import Claim, Hint
 from voxqueue.jobs.states import JobState
+from voxqueue.metrics import jobs as metrics
 from voxqueue.queue import JobQueue
 from voxqueue.settings import JobsSettings
 from voxqueue.stages import Stage
@@ -24,6 +25,7 @@ from voxqueue.telemetry import about
 from workers.ledger import Ledger, LedgerError
 from workers.serving import Served
 from workers.settling import Ran, after_error, after_success, later_stages
+from workers.spans import stage_span, task_span
 from workers.steps import Step
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,10 @@ class Stopping(Exception):
 class JobFailed(Exception):
     """What Celery, and so Flower, gets to see of a job that failed. By then the failure is written down."""
 
+    def __init__(self, words: str, title: str = "The job failed") -> None:
+        super().__init__(words)
+        self.title = title
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -54,11 +60,13 @@ class Checkpoint:
 class Held:
     """A job that this worker holds. `lost` is set by whoever learns that the claim is over.
 
-    `progress` is how much of its stage is done, from 0 to 1, where the engine says so.
+    `progress` is how much of its stage is done, from 0 to 1, where the engine says so. `ready_at` is when the stage
+    could begin, of `time.monotonic`.
     """
 
     job: ClaimedJob
     stage: Stage
+    ready_at: float
     lost: bool = False
     progress: float = 0.0
 
@@ -70,6 +78,7 @@ class Held:
         """Begin with the next stage."""
         self.progress = 0.0  # first: nobody may take what was made of the last stage for progress of this one
         self.stage = stage
+        self.ready_at = time.monotonic()
 
     def make_progress(self, share: float) -> None:
         """Say how much of the stage is done; it never goes back."""
@@ -113,11 +122,13 @@ class Runner:
             JobFailed: The job failed.
             Stopping: The job was not touched.
         """
+        heard_ns = time.time_ns()
         held = self._hold(job_id)
         if held is None:
             return "nothing to do: taken, finished or not due"
         try:
-            with about(job=held.job.id, attempt=held.job.attempt):
+            job = held.job
+            with about(job=job.id, attempt=job.attempt), task_span(job, self.worker, heard_ns):
                 return self._run_stages(held)
         finally:
             with self._changed:
@@ -161,7 +172,7 @@ class Runner:
         held = None
         try:
             if (job := self._claim(job_id)) is not None:
-                held = Held(job, job.stage)
+                held = Held(job, job.stage, ready_at=time.monotonic() - job.waited_s)
             return held
         finally:
             with self._changed:
@@ -190,8 +201,10 @@ class Runner:
         before: Checkpoint | None = None
         while True:
             visited.append(held.stage.value)
-            with about(stage=held.stage):
+            with about(stage=held.stage), stage_span(held.stage, self.served[held.stage].engine) as tell:
                 outcome = self._run_stage(held)
+                tell(outcome)
+                _log(outcome)
             if before is not None:
                 moved, written = self._record(held, before.stage, before.ran, before.written)
                 if moved is None or moved.state is not JobState.RUNNING:
@@ -218,7 +231,7 @@ class Runner:
         if moved is None:
             return f"{words}: given up, the job is no longer held here"
         if moved.state is JobState.FAILED and isinstance(outcome, VoxqueueError):
-            raise JobFailed(f"{words}: {outcome.title}: {outcome.detail}")
+            raise JobFailed(f"{words}: {outcome.title}: {outcome.detail}", outcome.title)
         if moved.state is not JobState.QUEUED:
             return f"{words}: {moved.state}"
         if moved.is_due:  # one that waits until later is the sweep's to send
@@ -256,7 +269,8 @@ class Runner:
             answered = self.served[held.stage].ask(
                 request, wanted=lambda: not held.lost, alone=suspect, on_progress=held.make_progress
             )
-            return Ran(answered, step.conclude(held.job, answered.result))
+            waited_s = max(0.0, answered.started_at - held.ready_at)
+            return Ran(answered, step.conclude(held.job, answered.result), waited_s)
         except VoxqueueError as error:
             return error
         except Exception as error:
@@ -304,7 +318,9 @@ class Runner:
                     return None, outcome
                 outcome, begun = error, None
                 continue
-            if moved is None and not uncertain:
+            if moved is not None:
+                self._measure(held, stage, outcome, moved)
+            elif not uncertain:
                 self._discard(outcome)
             return moved, outcome
 
@@ -317,6 +333,18 @@ class Runner:
         goes_on = bool(later) and later[0] in self.served and not self._stopping.is_set()
         return after_success(held.job, stage, outcome, engine, goes_on=goes_on, lease_s=self._settings.lease_s)
 
+    def _measure(self, held: Held, stage: Stage, outcome: Ran | VoxqueueError, moved: Moved) -> None:
+        engine = self.served[stage].engine.name
+        if isinstance(outcome, Ran):
+            run_s = outcome.answered.run_ms / 1000
+            metrics.stage_succeeded(
+                held.job.kind, stage, engine, waited_s=outcome.waited_s, run_s=run_s, age_s=moved.age_s
+            )
+        elif moved.state is JobState.FAILED:
+            metrics.stage_failed(stage, engine)
+        elif not isinstance(outcome, NotBegun):
+            metrics.stage_retried(stage, outage=isinstance(outcome, Unavailable))
+
     def _discard(self, outcome: Ran | VoxqueueError) -> None:
         """Remove the blob of a result that is void."""
         if isinstance(outcome, VoxqueueError) or outcome.concluded.key is None:
@@ -325,6 +353,12 @@ class Runner:
             self._store.delete([outcome.concluded.key])
         except VoxqueueError as error:
             log.warning("blob %s, which is void, was not removed: %s", outcome.concluded.key, error.detail)
+
+
+def _log(outcome: Ran | VoxqueueError) -> None:
+    """Say that a stage has failed; by its title, since what is wrong may quote what somebody said."""
+    if isinstance(outcome, VoxqueueError) and not isinstance(outcome, NotBegun):
+        log.warning("stage failed: %s", outcome.title)
 
 
 def _hint(moved: Moved) -> Hint:

@@ -4,6 +4,7 @@ This is where a request's pieces meet the batcher, and where what their model ca
 neither jobs nor models.
 """
 
+import logging
 import os
 import threading
 import time
@@ -13,11 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from voxqueue.errors import EngineUnusable, VoxqueueError
+from voxqueue.errors import EngineUnusable, NotBegun, VoxqueueError
+from voxqueue.metrics import engines as metrics
 from voxqueue.settings import StageSettings
-from workers.batching import Answer, Batcher
+from workers.batching import Answer, Batcher, Call
 from workers.engines.base import AnyEngine, Called
 from workers.turns import Turns
+
+log = logging.getLogger(__name__)
+
+_MOST_NAMED = 32  # batches of one request: a long note takes part in many
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +31,7 @@ class Answered:
     """A stage's result and how it came about.
 
     `started_at` (of `time.monotonic`) and `run_ms` span the first model call to the last, `batch_size` is that of the
-    largest; it is 0 where no model was needed.
+    largest; it is 0 where no model was needed. `batches` names the first of them, see `Answer.batch`.
     """
 
     result: Any
@@ -33,12 +39,17 @@ class Answered:
     run_ms: float
     batch_size: int
     degradations: tuple[str, ...]
+    batches: tuple[str, ...] = ()
 
 
 class Served:
     """A stage that is warm here. Many threads ask.
 
     Engines that each take all cores of a CPU for a batch take `turns`: side by side, both would only be slower.
+
+    Attributes:
+        warmup_s: How long it took to warm up.
+        answered_at: When it last gave a result, of `time.monotonic`.
     """
 
     def __init__(self, engine: AnyEngine, settings: StageSettings, turns: Turns | None = None) -> None:
@@ -53,11 +64,21 @@ class Served:
             parallel=engine.parallel,
             deadline_s=settings.deadline_s,
             turns=turns if engine.takes_all_cores and engine.device == "cpu" else None,
+            on_call=self._measure,
         )
         # Cutting up a note takes a core to itself; more at once would only slow down whoever prepares the next batch.
         self.cores = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self.warmup_s = 0.0
+        self.answered_at = self._idle_since = time.monotonic()
         self._under_way = 0
+        self._rehearsing = False
         self._lock = threading.Lock()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the last request ended; 0 while there is one."""
+        with self._lock:
+            return 0.0 if self._under_way else time.monotonic() - self._idle_since
 
     @property
     def pieces_at_once(self) -> int:
@@ -95,14 +116,38 @@ class Served:
             asking.is_over = True
             with self._lock:
                 self._under_way -= 1
+                self._idle_since = time.monotonic()
+        self.answered_at = self._idle_since
         return asking.summed_up(result)
 
     def infer_together(self, requests: Sequence[Any]) -> None:
-        """Answer requests in model calls as large as they make them.
+        """Answer requests that are nobody's jobs, in model calls as large as they make them. These are not measured.
 
         Raises:
             EngineUnusable: One of them had no result, or needed no model.
         """
+        self._rehearsing = True
+        try:
+            self._infer_together(requests)
+        finally:
+            self._rehearsing = False
+
+    def prove(self) -> None:
+        """Have the shortest of requests answered, which is nobody's, unless somebody's comes before it has begun.
+
+        Raises:
+            VoxqueueError: Why there is no answer.
+        """
+        self._rehearsing = True
+        try:
+            request = self.engine.warmup_request(longest=False)
+            self.ask(request, alone=True, wanted=lambda: self._under_way == 1)
+        except NotBegun:
+            log.debug("%s has other things to do than to prove itself", self.engine.name)
+        finally:
+            self._rehearsing = False
+
+    def _infer_together(self, requests: Sequence[Any]) -> None:
         self.batcher.hold(len(requests))
         with ThreadPoolExecutor(len(requests)) as threads:
             asked = [threads.submit(self.ask, request) for request in requests]
@@ -120,6 +165,11 @@ class Served:
         """Begin no more model calls; see `Batcher.stop`."""
         self.batcher.stop(wait_s=wait_s)
 
+    def _measure(self, call: Call) -> None:
+        if not self._rehearsing:
+            stage, name = self.engine.stage, self.engine.name
+            metrics.called(stage, name, size=call.size, cost=call.cost, padding=call.padding, run_s=call.run_s)
+
 
 class _Asking:
     """One request on its way; what `Ask` promises to the engine."""
@@ -134,6 +184,7 @@ class _Asking:
         self._began = float("inf")
         self._ended = 0.0
         self._largest = 0
+        self._batches: dict[str, None] = {}
         self._degradations: dict[str, None] = {}
         self.progress = on_progress
         self.is_over = False
@@ -168,6 +219,7 @@ class _Asking:
             run_ms=(ended - began) * 1000,
             batch_size=self._largest,
             degradations=tuple(self._degradations),
+            batches=tuple(self._batches),
         )
 
     def _is_wanted(self) -> bool:
@@ -184,6 +236,8 @@ class _Asking:
         self._began = min(self._began, answer.started_at)
         self._ended = max(self._ended, answer.started_at + answer.run_ms / 1000)
         self._largest = max(self._largest, answer.batch_size)
+        if len(self._batches) < _MOST_NAMED:
+            self._batches[answer.batch] = None
         for how in called.degradations:
             self.degrade(how)
         return called.output

@@ -19,10 +19,11 @@ _OUTAGE_PAUSE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A stage that has its result, which is not written down yet."""
+    """A stage that has its result, which is not written down yet; `waited_s` is how long it waited for its engine."""
 
     answered: Answered
     concluded: Concluded
+    waited_s: float
 
 
 def later_stages(job: ClaimedJob, stage: Stage) -> tuple[Stage, ...]:

@@ -66,7 +66,7 @@ def show_delivery(delivery_id: DeliveryId, services: Use, caller: Calling) -> Re
     "/{delivery_id}/redeliver",
     status_code=202,
     response_model=DeliveryView,
-    responses=problems(404, 503),
+    responses=problems(404, 409, 503),
     summary="Deliver again",
 )
 def redeliver(delivery_id: DeliveryId, services: Use, caller: Calling) -> Response:

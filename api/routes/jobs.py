@@ -16,6 +16,7 @@ from voxqueue.errors import InvalidRequest, JobFinished, JobNotEnded
 from voxqueue.jobs import lifecycle, repository, submission
 from voxqueue.jobs.kinds import Kind
 from voxqueue.jobs.states import JobState
+from voxqueue.metrics import jobs as metrics
 
 router = APIRouter(prefix=JOBS_PATH, tags=["jobs"])
 
@@ -72,6 +73,7 @@ def cancel_job(job_id: JobId, services: Use, caller: Calling) -> Response:
         job = repository.get(session, job_id, caller.tenant)
         if canceled is None:
             raise JobFinished(f"The job has already {_ended(job.state)}; there is nothing to cancel.")
+    metrics.moved(canceled)
     services.announcer.announce(job_id, JobState.CANCELED)
     if canceled.owes:
         services.queue.ask_for_delivery()

@@ -1,6 +1,5 @@
 """Serves the page at `/` and the files that it is made of. Knows nothing of what the page does."""
 
-import gzip
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2s
@@ -12,29 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from api.packed import KEEP_FOR_GOOD, PackedFile
 from voxqueue.errors import NotFound
 from voxqueue.settings import S3Settings
 
 _FOLDER = Path(__file__).parents[1] / "web"
-_MEDIA_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_KEEP_FOR_GOOD = "public, max-age=31536000, immutable"
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    body: bytes
-    packed: bytes
-    media_type: str
-
-    @classmethod
-    def of(cls, body: bytes, suffix: str) -> Self:
-        return cls(body, gzip.compress(body, mtime=0), f"{_MEDIA_TYPES[suffix]}; charset=utf-8")
-
-    def answer(self, request: Request, headers: dict[str, str]) -> Response:
-        headers = {**headers, "Vary": "Accept-Encoding"}
-        if "gzip" in request.headers.get("accept-encoding", ""):
-            return Response(self.packed, headers={**headers, "Content-Encoding": "gzip"}, media_type=self.media_type)
-        return Response(self.body, headers=headers, media_type=self.media_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +23,8 @@ class Page:
     """The page as this process serves it. `version` changes with every file."""
 
     version: str
-    html: _File
-    files: dict[str, _File]
+    html: PackedFile
+    files: dict[str, PackedFile]
 
     @classmethod
     def read(cls, folder: Path = _FOLDER) -> Self:
@@ -56,8 +37,8 @@ class Page:
         # All modules at once: a browser would else find them one import after the other.
         modules = "".join(f'<link rel="modulepreload" href="{place}/{it}">' for it in found if it.endswith(".js"))
         html = found.pop("index.html").decode().replace("<!-- modules -->", modules).replace("{{web}}", place)
-        files = {name: _File.of(body, Path(name).suffix) for name, body in found.items()}
-        return cls(digest.hexdigest(), _File.of(html.encode(), ".html"), files)
+        files = {name: PackedFile.of(body, Path(name).suffix) for name, body in found.items()}
+        return cls(digest.hexdigest(), PackedFile.of(html.encode(), ".html"), files)
 
 
 @cache
@@ -87,7 +68,7 @@ def show_file(request: Request) -> Response:
     file = page.files.get(request.path_params["name"])
     if file is None or request.path_params["version"] != page.version:
         raise NotFound("There is no such file, or no longer. Reload the page.")
-    return file.answer(request, {"Cache-Control": _KEEP_FOR_GOOD})
+    return file.answer(request, {"Cache-Control": KEEP_FOR_GOOD})
 
 
 # The framework's own, not FastAPI's: these are no part of the API, and no description of it mentions them.
@@ -116,5 +97,5 @@ def _store_of(s3: S3Settings) -> str:
     """The origins of presigned addresses, with the bucket before the host or after it."""
     if s3.bucket is None:
         return ""
-    address = urlsplit(s3.endpoint_url or "https://amazonaws.com")
+    address = urlsplit(s3.public_endpoint_url or s3.endpoint_url or "https://amazonaws.com")
     return f" {address.scheme}://{address.netloc} {address.scheme}://*.{address.netloc}"

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
+from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -43,6 +44,8 @@ _WRITERS: dict[TranscriptFormat, tuple[str, Callable[[SttResult], str]]] = {
 }
 
 
+# A HEAD is answered like the GET, by the same function; the server leaves the body out.
+@router.head("/transcript", include_in_schema=False)
 @router.get(
     "/transcript",
     response_model=TranscriptView,
@@ -67,6 +70,7 @@ def show_transcript(
     return Response(write(SttResult.from_json(result)), media_type=f"{media_type}; charset=utf-8")
 
 
+@router.head("/audio", include_in_schema=False)
 @router.get(
     "/audio",
     response_class=FileResponse,
@@ -80,7 +84,11 @@ def show_transcript(
     summary="Fetch the speech",
 )
 def show_audio(
-    job_id: JobId, services: Use, caller: Calling, if_none_match: Annotated[str | None, Header()] = None
+    request: Request,
+    job_id: JobId,
+    services: Use,
+    caller: Calling,
+    if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The spoken reply as a file. Takes `Range` requests; with an object store, redirects there."""
     with services.transaction() as session:
@@ -89,7 +97,9 @@ def show_audio(
     etag, file_name = f'"{result["sha256"]}"', f"voxqueue-{job_id}.{extension}"
     if etag in (if_none_match or ""):
         return Response(status_code=304, headers={"ETag": etag})
-    place = services.store.locate(result["key"], media_type=media_type, file_name=file_name)
+    place = services.store.locate(
+        result["key"], media_type=media_type, file_name=file_name, for_head=request.method == "HEAD"
+    )
     if isinstance(place, RemoteUrl):
         return RedirectResponse(place.url, 307)
     return _AudioFile(place.path, headers={"ETag": etag}, media_type=media_type, filename=file_name)

@@ -11,6 +11,7 @@ from api.schemas.problems import problems
 from api.schemas.submissions import TextBody
 from voxqueue.jobs import idempotency, submission
 from voxqueue.jobs.models import Job
+from voxqueue.metrics import jobs as metrics
 
 PATH = "/v1/texts"
 
@@ -32,9 +33,10 @@ def submit_text(body: TextBody, services: Use, caller: Calling, key: SubmissionK
     if isinstance(reserved, Job):
         return accepted(reserved, replayed=True)
     with released_if_failed(services, reserved):
-        submission.check(wishes, services.settings, services.voices.may_know)
+        submission.check(wishes, services.settings.limits, services.voices.may_know, services.names.check)
         with services.transaction() as session:
             job = submission.submit(session, caller, wishes)
             idempotency.complete(session, reserved, job)
+    metrics.submitted(job.kind)
     services.queue.hint([submission.hint(job)])
     return accepted(job)

@@ -7,17 +7,19 @@ from starlette.responses import Response
 
 from api.answers import accepted
 from api.dependencies import WRITES_JOBS, Calling, Use, takes_form
+from api.forms import FormRoute
 from api.idempotency import SubmissionKey, released_if_failed, reserve
 from api.schemas.jobs import JobView
 from api.schemas.problems import problems
 from api.schemas.submissions import VoiceNoteForm
 from voxqueue.jobs import idempotency, submission
 from voxqueue.jobs.models import Job
+from voxqueue.metrics import jobs as metrics
 from voxqueue.notes import intake
 
 PATH = "/v1/voice-notes"
 
-router = APIRouter(tags=["submit"])
+router = APIRouter(tags=["submit"], route_class=FormRoute)
 
 
 @router.post(
@@ -41,7 +43,7 @@ def submit_voice_note(
     if isinstance(reserved, Job):
         return accepted(reserved, replayed=True)
     with released_if_failed(services, reserved):
-        submission.check(wishes, services.settings, services.voices.may_know)
+        submission.check(wishes, services.settings.limits, services.voices.may_know, services.names.check)
         note = intake.receive(
             form.file.file, file_name=form.file.filename, examiner=services.examiner, store=store, limits=limits
         )
@@ -49,5 +51,6 @@ def submit_voice_note(
         with services.transaction() as session, intake.kept_only_if_done(store, note):
             job = submission.submit(session, caller, wishes, note)
             idempotency.complete(session, reserved, job)
+    metrics.submitted(job.kind)
     services.queue.hint([submission.hint(job)])
     return accepted(job)

@@ -48,7 +48,7 @@ EndpointId = Annotated[UUID, Depends(_endpoint_id)]
 )
 def create_endpoint(body: EndpointBody, services: Use, caller: Calling) -> Response:
     """Have events sent to an address. The answer holds the secret that signs them, this once."""
-    endpoints.check_address("url", body.url, services.settings.webhooks)
+    endpoints.check_address("url", body.url, services.names)
     with services.transaction() as session:
         endpoint, secret = endpoints.create(
             session, caller.tenant, url=body.url, events=body.events, description=body.description
@@ -88,7 +88,7 @@ def change_endpoint(endpoint_id: EndpointId, body: EndpointChanges, services: Us
     """Change what is sent; the rest stays. Enabled again, an endpoint begins without its old failures."""
     changes = body.changes()
     if "url" in changes:
-        endpoints.check_address("url", changes["url"], services.settings.webhooks)
+        endpoints.check_address("url", changes["url"], services.names)
     with services.transaction() as session:
         endpoint = endpoints.get(session, endpoint_id, caller.tenant, lock=True)
         endpoints.change(session, endpoint, changes)
@@ -118,7 +118,7 @@ def delete_endpoint(endpoint_id: EndpointId, services: Use, caller: Calling) -> 
     "/endpoints/{endpoint_id}/test",
     status_code=202,
     response_model=DeliveryView,
-    responses=problems(404, 503),
+    responses=problems(404, 409, 503),
     summary="Test a webhook endpoint",
 )
 def test_endpoint(endpoint_id: EndpointId, services: Use, caller: Calling) -> Response:

@@ -20,6 +20,7 @@ from tests.gated_worker import Hire, hiring
 from voxqueue.database.session import Sessions
 from voxqueue.embedded.processes import free_port
 from voxqueue.jobs.models import Job, Note, StageRun
+from voxqueue.serving import SERVER
 from voxqueue.settings import (
     ApiSettings,
     DatabaseSettings,
@@ -75,7 +76,7 @@ def api_process(settings: Settings) -> Iterator[tuple[str, subprocess.Popen[byte
         "VOXQUEUE_API_KEYS": settings.api.keys,
     }
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--port", str(port)]
+    command = [sys.executable, "-m", *SERVER, "--port", str(port)]
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE) as process:
         url = f"http://127.0.0.1:{port}"
         try:

@@ -104,7 +104,10 @@ def test_ten_hours_in_a_small_file_are_too_long(api: httpx.Client) -> None:
         ({"prompt": "a\0b"}, "prompt", "NUL"),
         ({"hotwords": "x" * 1001}, "hotwords", "more than the 1,000 allowed"),
         ({"task": "summarise"}, "task", "'translate'"),
-        ({"word_timestamps": "perhaps"}, "word_timestamps", "boolean"),
+        ({"word_timestamps": "perhaps"}, "word_timestamps", "must be true or false"),
+        ({"kind": "transcription", "voice": "x"}, "voice", "of no use: a job of the kind transcription has nothing"),
+        ({"kind": "transcription", "audio_format": "mp3"}, "audio_format", "of no use"),
+        ({"kind": "transcription", "instructions": "Be kind."}, "instructions", "transcription has no reply"),
         ({"reply_schema": "{}"}, "reply_schema", "is not a field that we know"),
         ({"voice": "x" * 201}, "voice", "more than the 200 allowed"),
         ({"voice": "a\0b"}, "voice", "NUL"),
@@ -189,6 +192,31 @@ def test_a_charset_that_smuggles_half_a_character_in_is_refused(
     refused(api.post("/v1/voice-notes", content=b"".join(parts), headers=headers), 422)
 
 
+def _form(name: bytes, value: bytes, note: bytes) -> bytes:
+    """A form whose boundary is x, with a note and one more field."""
+    field = b'--x\r\nContent-Disposition: form-data; name="' + name + b'"\r\n\r\n' + value + b"\r\n"
+    return field + b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + note + b"\r\n--x--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("charset", "name", "value", "words"),
+    [
+        ("", b"instructions", "für alle".encode("latin-1"), "the field instructions is not UTF-8"),
+        ("", b"metadata", b'{"a": "\xe4"}', "the field metadata is not UTF-8"),
+        ("; charset=latin-1", b"instructions", "für alle".encode("latin-1"), "another charset than UTF-8"),
+        ("; charset=nonsense", b"instructions", "für alle".encode(), "another charset than UTF-8"),
+        ("", "für".encode("latin-1"), b"x", "is not a field that we know"),
+    ],
+)
+def test_a_form_that_is_not_utf8_is_refused(
+    api: httpx.Client, note: bytes, charset: str, name: bytes, value: bytes, words: str
+) -> None:
+    """Read as Latin-1, it would be stored with wrong letters, and nobody would be told."""
+    headers = {"content-type": f"multipart/form-data; boundary=x{charset}"}
+    answer = api.post("/v1/voice-notes", content=_form(name, value, note), headers=headers)
+    assert words in refused(answer, 422)
+
+
 def _reply(schema: object) -> dict[str, Any]:
     return {"text": "hi", "kind": "reply", "reply_schema": schema}
 
@@ -222,6 +250,14 @@ def nested(levels: int) -> dict[str, Any]:
         ({"text": "hi", "metadata": {"a": {"b": "x" * 4096}}}, "metadata", "more than the 4,096 allowed"),
         ({"text": "hi", "priority": "urgent"}, "priority", "'urgent'"),
         ({"text": "hi", "prompt": "x"}, "prompt", "is not a field that we know"),
+        (
+            {"text": "hi", "kind": "reply", "voice": "x"},
+            "voice",
+            "of no use: a job of the kind reply has nothing spoken",
+        ),
+        ({"text": "hi", "kind": "reply", "audio_format": "mp3"}, "audio_format", "of no use"),
+        ({"text": "hi", "kind": "speech", "instructions": "Be kind."}, "instructions", "speech has no reply written"),
+        ({"text": "hi", "kind": "speech", "word_timestamps": True}, "word_timestamps", "is not a field that we know"),
         ({"text": "hi", "reply_schema": {}}, "reply_schema", "for the kind reply alone"),
         (_reply([]), "reply_schema", "must be a JSON object"),
         (_reply("{}"), "reply_schema", "must be a JSON object"),
@@ -248,14 +284,17 @@ def test_a_bad_member_is_named(api: httpx.Client, body: dict[str, Any], field: s
         (b"", "is required"),
         (b'"text"', "must be a JSON object"),
         (b'["text"]', "must be a JSON object"),
-        (b'{"text": "\xff\xfe"}', "cannot be read"),
-        (b"[" * 5_000, "cannot be read"),
+        (b'{"text": "\xff\xfe"}', "cannot be read: it is not UTF-8"),
+        (b"[" * 5_000, "cannot be read: it is nested too deeply"),
         (b'{"text": "\\ud800"}', "not valid Unicode"),
         (b'{"text": "hi", "metadata": {"a": "\\ud800"}}', "not valid Unicode"),
         (b'{"text": "hi", "kind": "\\ud800"}', "kind"),
         (b'{"text": "hi", "\\ud800": 1}', "not valid Unicode"),
         (b'{"text": "hi", "metadata": {"a": -Infinity}}', "number"),
-        (b'{"text": "hi", "metadata": {"a": 1' + b"0" * 5000 + b"}}", "cannot be read"),
+        (
+            b'{"text": "hi", "metadata": {"a": 1' + b"0" * 5000 + b"}}",
+            "cannot be read: it holds a number with too many digits",
+        ),
     ],
 )
 def test_bad_json_is_refused(api: httpx.Client, body: bytes, words: str) -> None:
@@ -373,6 +412,35 @@ def test_a_bad_list_query_is_refused(api: httpx.Client, query: str) -> None:
     answer = api.get(f"/v1/jobs?{query}")
     refused(answer, 422)
     assert fields(answer) == [query.partition("=")[0]]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/v1/jobs?stat=running", "stat: is not a query parameter here; known is limit, cursor, state, kind"),
+        ("/v1/jobs?limit=5&stat=running", "stat: is not"),
+        ("/v1/jobs/01a1fbc7-1769-7397-bca1-f96c9a1a3dff?wait=5", "known is none"),
+        ("/v1/jobs/01a1fbc7-1769-7397-bca1-f96c9a1a3dff/transcript?fmt=srt", "known is format"),
+        ("/v1/webhooks/deliveries?endpoint_id=5", "endpoint_id: is not"),
+        ("/v1/voices?lang=de", "known is language"),
+        ("/api/ready?stages=stt", "known is stage, min_warm"),
+        ("/v1/jobs?limit=x", "limit: must be a whole number"),
+        ("/v1/jobs?limit=0", "limit: must be at least 1"),
+        ("/v1/jobs?limit=101", "limit: must be at most 100"),
+        ("/v1/webhooks/deliveries?job=x", "job: must be an id"),
+        ("/api/ready?min_warm=x", "min_warm: must be a whole number"),
+    ],
+)
+def test_a_query_that_is_not_understood_is_refused_in_plain_words(api: httpx.Client, path: str, words: str) -> None:
+    """Of a misspelt filter, everything would be listed."""
+    detail = refused(api.get(path), 422)
+    assert words in detail
+    assert "Input should" not in detail, "pydantic's words are for programmers"
+
+
+def test_a_submission_with_its_fields_in_the_query_is_refused(api: httpx.Client, note: bytes) -> None:
+    answer = api.post("/v1/voice-notes?kind=transcription", files={"file": note})
+    assert "kind: is not a query parameter" in refused(answer, 422)
 
 
 @pytest.mark.parametrize("address", ["[", "[::1", "]", "[v1.x]", "localhost.example", "a@", ":8000"])

@@ -14,8 +14,11 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from api import lasting
+from api.auth import KnownKeys
 from tests.integration.conftest import api_process, serving
 from tests.integration.test_api_jobs import submit
+from tests.keys import bearer, make_key
 from tests.moves import claim, done, finish, move
 from voxqueue.database.session import Sessions
 from voxqueue.fleet import EngineStatus, Fleet, StageReport, WorkerReport
@@ -23,7 +26,8 @@ from voxqueue.jobs import lifecycle
 from voxqueue.jobs.changes import Announcer
 from voxqueue.jobs.kinds import Kind
 from voxqueue.jobs.states import JobState
-from voxqueue.settings import RedisSettings, Settings
+from voxqueue.keys import repository as keys
+from voxqueue.settings import ApiSettings, RedisSettings, Settings
 from voxqueue.stages import Stage
 
 pytestmark = pytest.mark.integration
@@ -198,6 +202,44 @@ def test_the_fleet_is_followed(api_url: str, api_settings: Settings, sessions: S
         while told.body["ready"]:
             told = stream.next()
     fleet.close()
+
+
+def test_a_key_that_is_revoked_ends_its_streams_and_no_others(
+    api_settings: Settings, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever has stolen a key would hear of every job for as long as the connection holds."""
+    monkeypatch.setattr(lasting, "LOOK_S", 0.2)
+    monkeypatch.setattr(KnownKeys, "FRESH_S", 0.1)
+    stolen, kept = make_key(sessions), make_key(sessions)
+    keyed = api_settings.model_copy(update={"api": ApiSettings(keys="required")})
+    with serving(keyed) as url, httpx.Client(base_url=url, timeout=20, headers=bearer(kept)) as api:
+        path = f"/v1/jobs/{submit(api, Kind.REPLY)}/events"
+        with (
+            following(url, path, **bearer(stolen)) as job,
+            following(url, "/v1/events", **bearer(stolen)) as tenant,
+            following(url, path, **bearer(kept)) as other,
+        ):
+            assert job.next() == other.next()
+            with sessions.begin() as session:
+                keys.revoke(session, stolen.id)
+            assert job.ended()
+            assert tenant.ended()
+            assert api.post(path.replace("events", "cancel")).status_code == 200
+            assert other.next().body["state"] == "canceled"
+            assert other.ended()
+
+
+def test_a_key_that_expires_ends_its_stream(
+    api_settings: Settings, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lasting, "LOOK_S", 0.2)
+    monkeypatch.setattr(KnownKeys, "FRESH_S", 0.1)
+    key = make_key(sessions, days=2 / 86_400)
+    with (
+        serving(api_settings.model_copy(update={"api": ApiSettings(keys="required")})) as url,
+        following(url, "/v1/events", **bearer(key)) as stream,
+    ):
+        assert stream.ended()
 
 
 def test_a_server_that_stops_ends_its_streams(api_settings: Settings, sessions: Sessions) -> None:

@@ -157,6 +157,34 @@ def test_a_full_queue_takes_from_nobody(limited: Limited, sessions: Sessions) ->
         assert first_line(api, f"Bearer {keys[0]}") == "HTTP/1.1 503 Service Unavailable"
 
 
+def test_a_replay_needs_no_room(limited: Limited, sessions: Sessions) -> None:
+    """Else whoever has lost the answer to a submission cannot learn of their job while the queue is full."""
+    key, other = make_key(sessions), make_key(sessions, tenant="other")
+    named = {**bearer(key), "Idempotency-Key": "note-1"}
+    for limits, status, code in (
+        ({"queued_jobs": 1}, 503, "queue-full"),
+        ({"open_jobs": 1}, 429, "too-many-jobs"),
+    ):
+        with limited(**limits) as api:
+            made = api.post("/v1/texts", json=TEXT, headers=named)
+            assert made.status_code == 202
+            refused(api.post("/v1/texts", json=TEXT, headers=bearer(key)), status, code)
+            again = api.post("/v1/texts", json=TEXT, headers=named)
+            assert (again.status_code, again.json()["id"]) == (202, made.json()["id"])
+            assert again.headers["idempotency-replayed"] == "true"
+            changed = api.post("/v1/texts", json={**TEXT, "text": "Good evening."}, headers=named)
+            refused(changed, 422, "idempotency-key-reused")
+            unknown = api.post("/v1/texts", json=TEXT, headers={**named, "Idempotency-Key": "note-2"})
+            refused(unknown, status, code)
+            twice = [("Authorization", f"Bearer {key}"), ("Idempotency-Key", "note-1"), ("Idempotency-Key", "note-1")]
+            refused(api.post("/v1/texts", json=TEXT, headers=twice), status, code)
+            if "queued_jobs" in limits:
+                stranger = {**bearer(other), "Idempotency-Key": "note-1"}
+                refused(api.post("/v1/texts", json=TEXT, headers=stranger), status, code)
+        with sessions.begin() as session:
+            session.execute(text("TRUNCATE jobs CASCADE"))
+
+
 def test_there_is_room_again_when_jobs_have_finished(limited: Limited, sessions: Sessions) -> None:
     key = make_key(sessions)
     with limited(open_jobs=2) as api:

@@ -158,6 +158,22 @@ def test_a_part_that_is_not_there_is_a_problem(api: httpx.Client, spoken: str) -
     refused(api.get(spoken, headers={"Range": "bytes=5-2"}), 416, "range-not-satisfiable")
 
 
+def test_a_head_is_answered_like_the_get_but_without_a_body(api: httpx.Client, spoken: str, heard: str) -> None:
+    """Players and download managers ask like this for size and type before they fetch anything."""
+    for path, headers in (
+        (spoken, {}),
+        (spoken, {"Range": "bytes=2-4"}),
+        (spoken, {"Range": "bytes=10-"}),
+        (heard, {}),
+        (f"{heard}?format=srt", {}),
+        ("/v1/jobs/nothing/audio", {}),
+    ):
+        got, looked = (api.request(method, path, headers=headers) for method in ("GET", "HEAD"))
+        assert (looked.status_code, looked.content) == (got.status_code, b"")
+        told = {name: value for name, value in got.headers.items() if name not in ("date", "ratelimit")}
+        assert {name: looked.headers.get(name) for name in told} == told
+
+
 def test_a_range_in_units_that_nobody_knows_is_ignored(api: httpx.Client, spoken: str) -> None:
     answer = api.get(spoken, headers={"Range": "lines=1-2"})
     assert (answer.status_code, answer.content) == (200, SPEECH)
@@ -207,6 +223,8 @@ def test_with_an_object_store_speech_is_fetched_from_there(
         answer = api.get(f"/v1/jobs/{job_id}/audio")
         assert answer.status_code == 307
         fetched = httpx.get(answer.headers["location"], headers={"Range": "bytes=2-4"})
+        looked = api.head(f"/v1/jobs/{job_id}/audio", follow_redirects=True)
     assert (fetched.status_code, fetched.content) == (206, SPEECH[2:5])
     assert fetched.headers["content-type"] == "audio/ogg"
     assert f"voxqueue-{job_id}.ogg" in fetched.headers["content-disposition"]
+    assert (looked.status_code, looked.headers["content-length"], looked.content) == (200, str(len(SPEECH)), b"")

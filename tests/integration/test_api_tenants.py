@@ -24,6 +24,9 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
 }
 # These stay open; they have tests of their own here.
 STREAMS = {"/v1/jobs/{job_id}/events", "/v1/events"}
+# These are about the whole service, and for those who run it; they too have a test of their own.
+OF_THE_SERVICE = {"/api/operations", "/api/ready/history", "/api/system/info", "/metrics"}
+NO_LISTS = STREAMS | OF_THE_SERVICE | {"/v1/voices"}
 Operation = tuple[str, str, dict[str, Any]]
 
 
@@ -39,7 +42,7 @@ def operations() -> list[Operation]:
 
 
 OF_A_THING = [(method, path) for method, path, _ in operations() if "{" in path]
-LISTS = [it for it in operations() if it[0] == "get" and "{" not in it[1] and it[1] not in STREAMS | {"/v1/voices"}]
+LISTS = [it for it in operations() if it[0] == "get" and "{" not in it[1] and it[1] not in NO_LISTS]
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +127,17 @@ def test_a_list_shows_a_tenant_its_own_things_alone(
         assert not [name for name, thing in things.items() if thing in answer.text]
         assert "hooks.example.com" not in answer.text
     assert owner.get(path).json() != theirs[0].json(), "the owner has something to be seen here"
+
+
+@pytest.mark.parametrize("path", sorted(OF_THE_SERVICE))
+def test_what_is_about_the_service_names_nothing_of_a_tenant(
+    stranger: httpx.Client, things: dict[str, str], path: str
+) -> None:
+    told = stranger.get(path)
+    assert told.status_code == 200
+    assert not [name for name, thing in things.items() if thing in told.text]
+    assert "hooks.example.com" not in told.text
+    assert "owner" not in told.text
 
 
 def test_a_cursor_of_another_tenant_leads_to_nothing_of_theirs(

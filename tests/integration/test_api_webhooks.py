@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
+from api import services
 from tests.integration.conftest import Left, serving
 from tests.integration.test_api_bad_input import fields, refused
 from tests.moves import claim, done, finish, move
@@ -25,6 +27,7 @@ from voxqueue.webhooks import endpoints
 from voxqueue.webhooks.endpoints import MOST_ENDPOINTS
 from voxqueue.webhooks.events import TERMINAL_EVENTS, DeliveryState
 from voxqueue.webhooks.models import Delivery, DeliveryAttempt, Event, SigningSecret, WebhookEndpoint
+from voxqueue.webhooks.names import Names
 
 pytestmark = pytest.mark.integration
 
@@ -141,6 +144,29 @@ def test_what_cannot_be_registered_is_refused_with_its_field(
     with sessions() as session:
         assert session.scalar(select(func.count()).select_from(WebhookEndpoint)) == 1
     assert {**api.get(f"{ENDPOINTS}/{existing['id']}").json(), "secret": existing["secret"]} == existing
+
+
+def test_a_name_that_leads_to_a_private_network_is_refused_wherever_it_is_given(
+    api_settings: Settings, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever registers it learns of it days later, from a ledger of failures."""
+
+    def look_up(host: str, *_: object) -> list[Any]:
+        return [(2, 1, 6, "", ("10.0.0.5" if host.startswith("inside") else "8.8.8.8", 443))]
+
+    monkeypatch.setattr(services, "Names", partial(Names, look_up=look_up))
+    inside = {"url": "https://inside.example.com/"}
+    with serving(api_settings) as url, httpx.Client(base_url=url, timeout=20) as api:
+        existing = registered(api)
+        for answer in (api.post(ENDPOINTS, json=inside), api.patch(f"{ENDPOINTS}/{existing['id']}", json=inside)):
+            assert "url: has a host whose name leads to a private" in refused(answer, 422)
+        job = {"text": "Hello.", "kind": "reply", "webhook_url": inside["url"]}
+        answer = api.post("/v1/texts", json=job)
+        assert "webhook_url: has a host whose name leads to a private" in refused(answer, 422)
+        answer = api.post(
+            "/v1/voice-notes", files={"file": recording(tone(1), 16_000, "wav")}, data={"webhook_url": inside["url"]}
+        )
+        assert fields(answer) == ["webhook_url"]
 
 
 def test_other_bodies_are_refused(api: httpx.Client) -> None:
@@ -473,6 +499,22 @@ def test_any_delivery_can_be_made_again(api: httpx.Client, sessions: Sessions, s
     assert (again["state"], again["attempt_count"], again["url"]) == ("pending", 0, "https://moved.example.com/")
     assert api.get(f"{DELIVERIES}/{first['id']}").json() == before, "what was is left as it was"
     assert api.get(answer.headers["location"]).json()["state"] == "pending"
+
+
+@pytest.mark.parametrize(("reason", "words"), [(None, "You have disabled it"), ("It answered 410 Gone.", "410 Gone")])
+def test_to_a_disabled_endpoint_nothing_is_sent_and_that_is_said(
+    api: httpx.Client, sessions: Sessions, reason: str | None, words: str
+) -> None:
+    """Else the answer says `pending` of what nobody will ever send."""
+    endpoint = f"{ENDPOINTS}/{registered(api)['id']}"
+    first = api.post(f"{endpoint}/test").json()
+    assert api.patch(endpoint, json={"enabled": False}).status_code == 200
+    failing(sessions, endpoint.rpartition("/")[2], disabled_reason=reason)
+    for path in (f"{endpoint}/test", f"{DELIVERIES}/{first['id']}/redeliver"):
+        assert words in refused(api.post(path), 409, "endpoint-disabled")
+    assert len(api.get(DELIVERIES).json()["deliveries"]) == 1, "and nothing is owed"
+    assert api.patch(endpoint, json={"enabled": True}).status_code == 200
+    assert api.post(f"{endpoint}/test").status_code == 202
 
 
 def test_what_came_with_a_job_is_made_again_at_its_own_address(api: httpx.Client, sessions: Sessions) -> None:

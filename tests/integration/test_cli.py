@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.wire import JOB_ID, Asked, Said, Wire, fleet, job, serving
+from voxqueue.cli.job import conclude
 from voxqueue.cli.settings import groups, reference
+from voxqueue.client import Client, quiet
 from voxqueue.embedded import embedded_redis
 from voxqueue.embedded.processes import free_port
 from voxqueue.settings import Settings
@@ -80,6 +82,34 @@ def test_send_hands_on_how_a_note_is_to_be_heard(wire: Wire, tmp_path: Path) -> 
     assert voxqueue("send", "--text", "hello", *asked, "--url", wire.url).returncode == 2, "a text is not heard"
 
 
+def test_send_hands_on_priority_metadata_and_the_callers_own_name(wire: Wire) -> None:
+    words = ("--priority", "high", "--metadata", "chat=42", "--metadata", "note=a=b", "--idempotency-key", "note-1")
+    ran = voxqueue("send", "--text", "hello", *words, "--url", wire.url)
+    assert ran.returncode == 0, ran.stderr
+    asked = wire.asked[0]
+    assert json.loads(asked.body) == {"text": "hello", "priority": "high", "metadata": {"chat": "42", "note": "a=b"}}
+    assert {name.lower(): value for name, value in asked.headers.items()}["idempotency-key"] == "note-1"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("send", "--text", "hi", "--metadata", "chat"), "'chat' is no KEY=VALUE"),
+        (("keys", "create", "--name", "x", "--days", "soon"), "'--days': must be a number"),
+        (("keys", "create", "--name", "x", "--days", "0"), "'--days': must be at least 0.001"),
+        (("webhooks", "deliveries", "--limit", "x"), "'--limit': must be a whole number"),
+        (("up", "--port", "99999"), "'--port': must be at most 65535"),
+        (("worker", "--stages", "asr"), "'asr' is no stage; the stages are stt, llm, tts"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_in_plain_words(words: tuple[str, ...], said: str) -> None:
+    ran = voxqueue(*words)
+    assert ran.returncode == 2
+    assert said in ran.stderr
+    assert f"voxqueue {words[0]}" in ran.stderr, "it names the command that was given"
+    assert "Input should" not in ran.stderr
+
+
 def test_voices_are_listed() -> None:
     voices = [{"name": "anna", "language": "de", "engine": "e", "model": "m"}, {"name": "zoe", "language": None}]
     answers = iter([{"voices": voices}, {"voices": voices}, {"voices": []}])
@@ -116,6 +146,22 @@ def test_a_job_is_shown_by_its_id_alone_wherever_the_options_stand(wire: Wire) -
         ran = voxqueue("job", *words, VOXQUEUE_URL=wire.url)
         assert ran.returncode == 0, ran.stderr
         assert json.loads(ran.stdout)["id"] == JOB_ID
+
+
+def test_waiting_says_why_nothing_happens(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else the command seems to hang while the API or Redis is away, or while there is no worker."""
+    monkeypatch.setattr(quiet, "_FIRST_S", 0.0)
+    states = iter([job("queued", "stt"), None, job("running", "stt"), job("running", "stt")])
+
+    def answer(asked: Asked) -> Said:
+        said = next(states, job("succeeded"))
+        return Said.json(said) if said else Said.problem(503, "unavailable", "The database does not answer.")
+
+    with serving(answer) as wire, Client(wire.url) as client:
+        conclude(client, client.job(JOB_ID), wait=True, timeout=20, save=None, as_json=False)
+    told = capsys.readouterr().err
+    assert "The database does not answer." in told
+    assert "running, and nothing new" in told
 
 
 def test_a_job_is_tried_again_and_waited_for(wire: Wire) -> None:
@@ -172,6 +218,13 @@ def test_ready_check_tells_the_states_apart(state: str, status: int) -> None:
     assert (ran.returncode, as_json.returncode) == (status, status)
     assert state in ran.stdout
     assert json.loads(as_json.stdout)["state"] == state
+
+
+def test_ready_check_says_how_long_it_takes_where_that_is_known() -> None:
+    report = fleet("LOADING_MODELS") | {"eta_s": {"p50": 12.4, "p90": 30.2}}
+    with serving(lambda asked: Said.json(report, 503)) as wire:
+        ran = voxqueue("ready", "check", "--url", wire.url)
+    assert "about 12 s left, 30 s at most" in ran.stdout
 
 
 def test_ready_commands_end_with_3_when_nobody_answers(nobody: str) -> None:

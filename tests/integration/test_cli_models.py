@@ -221,6 +221,30 @@ def test_a_disk_that_fills_up_meanwhile_is_said_so(model: Model, tmp_path: Path)
         fetch(model, ModelsSettings(dir=tmp_path), fill_up)
 
 
+# --- servers of others ------------------------------------------------------------------------------------------------
+
+
+def test_what_an_openai_server_has_is_listed_with_its_address() -> None:
+    """Else nobody sees that notes leave the machine, and for where."""
+    openai = {**OLLAMA_ONLY, "VOXQUEUE_LLM_ENGINES": "openai", "VOXQUEUE_OPENAI_MODEL": "gpt-7"}
+    listed = models(**openai)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert listed.stdout.split() == ["llm", "openai", "remote", "gpt-7", "https://api.openai.com/v1"]
+    own = {**openai, "VOXQUEUE_OPENAI_URL": "http://user:word@vllm:8000/v1", "VOXQUEUE_OPENAI_MODEL": ""}
+    [found] = json.loads(models("--json", **own).stdout)
+    assert (found["engine"], found["state"], found["place"]) == ("openai", "remote", "http://vllm:8000/v1")
+    pulled = models("pull", **openai)
+    assert (pulled.returncode, pulled.stderr) == (0, "gpt-7 is served: https://api.openai.com/v1\n")
+
+
+def test_an_engine_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    """Else it looks as if nothing were missing, until a worker starts."""
+    for words in ((), ("pull",), ("--json",)):
+        said = one_line(models(*words, **{**OLLAMA_ONLY, "VOXQUEUE_STT_ENGINES": "faster-whisper,pocketsphinx"}))
+        assert "No stt engine is called 'faster-whisper'" in said
+        assert "faster_whisper, parakeet, pocketsphinx" in said
+
+
 # --- Ollama -----------------------------------------------------------------------------------------------------------
 
 

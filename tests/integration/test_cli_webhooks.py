@@ -219,8 +219,8 @@ def wire() -> Iterator[Wire]:
                 return Said.json(ENDPOINT | {"secret": SECRET}, 201)
             case "GET", ["endpoints"]:
                 return Said.json({"endpoints": [ENDPOINT]})
-            case "DELETE", ["endpoints", _]:
-                return Said(204)
+            case "PATCH" | "DELETE", ["endpoints", _]:
+                return Said.json(ENDPOINT)
             case "POST", ["secret", "rotate"] | ["endpoints", _, "rotate-secret"]:
                 return Said.json({"id": ID, "secret": SECRET, "expires_at": None})
             case "GET", ["deliveries"]:
@@ -263,6 +263,8 @@ def test_endpoints_are_listed_and_deleted(wire: Wire) -> None:
         assert word in ran.stdout
     [shown] = json.loads(voxqueue("webhooks", "endpoints", "--json", "--url", wire.url).stdout)
     assert (shown["id"], shown["enabled"]) == (ID, False)
+    assert voxqueue("webhooks", "enable", ID, "--url", wire.url).returncode == 0
+    assert (wire.asked[-1].method, json.loads(wire.asked[-1].body)) == ("PATCH", {"enabled": True})
     assert voxqueue("webhooks", "delete", ID, "--url", wire.url).returncode == 0
     assert (wire.asked[-1].method, wire.asked[-1].path) == ("DELETE", f"/v1/webhooks/endpoints/{ID}")
 

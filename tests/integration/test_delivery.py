@@ -16,11 +16,13 @@ from uuid import UUID
 
 import pytest
 import redis
+from opentelemetry.trace import SpanKind
 from sqlalchemy import select, text, update
 
 from tests.moves import claim, done
 from tests.receiver import Came, Receiver, hanging, receiving
 from tests.wire import Said
+from voxqueue import tracing
 from voxqueue.database.base import new_id
 from voxqueue.database.session import Sessions
 from voxqueue.jobs import lifecycle, submission
@@ -650,3 +652,18 @@ def test_a_courier_killed_between_sending_and_writing_sends_again(
     assert len(receiver.book) == 2
     assert len({came.id for came in receiver.book}) == 1
     assert len({came.body for came in receiver.book}) == 1
+
+
+def test_a_delivery_says_to_which_trace_its_job_belongs_while_the_job_is_there(office: Office) -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    wishes = Wishes(kind=Kind.REPLY, text="hi")
+    with office.sessions.begin() as session:
+        untraced = submission.submit(session, ANYBODY, wishes)
+        with tracing.joined(parent, "submit", {}, kind=SpanKind.SERVER):
+            traced = submission.submit(session, ANYBODY, wishes)
+    with receiving() as receiver:
+        for job_id in (traced.id, untraced.id, new_id()):
+            office.owe(receiver.url, job_id=job_id)
+        office.open(receiver)
+        came = receiver.wait(3)
+    assert sorted(one.headers.get("traceparent", "") for one in came) == ["", "", parent]

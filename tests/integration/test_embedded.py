@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -110,6 +111,25 @@ def test_postgres_keeps_its_data_in_a_folder_with_a_long_path(
         stranger.wait()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes folders passable")
+def test_as_root_only_closed_folders_are_opened_and_that_is_said_first(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever runs it as root must learn which of their folders others can pass through from now on."""
+    closed, passable = folder / "closed", folder / "closed" / "passable"
+    passable.mkdir(parents=True)
+    for path, mode in ((folder, 0o700), (closed, 0o750), (passable, 0o711)):
+        path.chmod(mode)
+    with embedded_postgres(passable / "postgres", durable=False):
+        pass
+    [said] = [line for line in capsys.readouterr().err.splitlines() if "pass through" in line]
+    assert said.endswith(f" {folder}, {closed}.") or f" {folder}, {closed}, " in said
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, closed, passable)] == [0o701, 0o751, 0o711]
+    with embedded_postgres(passable / "postgres", durable=False):
+        pass
+    assert "pass through" not in capsys.readouterr().err
+
+
 def test_redis_keeps_its_data_and_wants_its_password(folder: Path) -> None:
     with embedded_redis(folder) as url:
         with redis.Redis.from_url(url) as client:
@@ -166,7 +186,7 @@ def test_a_killed_parent_leaves_no_server_and_loses_nothing(folder: Path) -> Non
 def test_a_missing_redis_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_module, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(folder))
-    with pytest.raises(MisconfiguredError, match=r"voxqueue\[embedded\].*VOXQUEUE_REDIS_URL"):
+    with pytest.raises(MisconfiguredError, match=r"\[embedded\].*VOXQUEUE_REDIS_URL"):
         embedded_redis(folder).__enter__()
 
 
@@ -299,7 +319,7 @@ def test_neighbours_that_belong_together_are_stopped_at_the_same_time(
 
 
 @pytest.mark.parametrize(
-    ("set_to", "expected"), [({}, 11), ({_GRACE: ""}, 11), ({_GRACE: "0"}, 1), ({_GRACE: "30"}, 31)]
+    ("set_to", "expected"), [({}, 15), ({_GRACE: ""}, 15), ({_GRACE: "0"}, 5), ({_GRACE: "30"}, 35)]
 )
 def test_a_stack_gives_its_workers_the_grace_that_they_are_told_of(set_to: dict[str, str], expected: float) -> None:
     children = {child.name: child for child in _children(set_to, 1, None, [("worker",), ("worker",)])}

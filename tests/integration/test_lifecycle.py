@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from voxqueue.database.base import new_id
 from voxqueue.database.session import Sessions
-from voxqueue.jobs import lifecycle, repository, submission
+from voxqueue.jobs import lifecycle, overdue, repository, submission
 from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.lifecycle import Move, Moved, Outcome
 from voxqueue.jobs.models import Job
@@ -60,7 +60,9 @@ def test_a_job_goes_through_its_stages_and_each_is_written_down(sessions: Sessio
     assert [run.state for run in job.runs] == [RunState.RUNNING, RunState.PENDING]
 
     [moved] = move(sessions, lifecycle.proceed(job_id, 1, done(Stage.LLM, text="hi"), Stage.TTS, lease_s=60))
-    assert moved == Moved(job_id, 1, JobState.RUNNING, Stage.TTS, job.priority, is_due=True, claimed=None, owes=False)
+    where = JobState.RUNNING, Stage.TTS, job.priority
+    assert moved == Moved(job_id, 1, *where, is_due=True, claimed=None, owes=False, kind=job.kind, age_s=0)
+    assert moved.age_s >= 0
     job = load(sessions, job_id)
     assert [run.state for run in job.runs] == [RunState.SUCCEEDED, RunState.RUNNING]
     assert job.runs[0].result == {"text": "hi"}
@@ -232,7 +234,7 @@ def test_a_lease_that_is_renewed_is_not_lost(sessions: Sessions) -> None:
         assert repository.renew(session, [(job_id, 2), (new_id(), 1)], 60) == set()
     assert move(sessions, lifecycle.lose_lease(job_id, 1)) == [None]
     with sessions() as session:
-        assert repository.lost_leases(session, 0, 10) == []
+        assert overdue.lost_leases(session, 0, 10) == []
 
 
 @pytest.mark.parametrize("claimed", [False, True])
@@ -272,7 +274,7 @@ def test_a_move_that_no_state_allows_is_a_bug_not_a_wish(sessions: Sessions) -> 
 
 
 def hint_all(session: Session, stage: Stage, stale_s: float, *, queue_is_empty: bool = True) -> list[UUID]:
-    hints = repository.stale_hints(session, stage, stale_s, 10, empty=tuple(Priority) if queue_is_empty else ())
+    hints = overdue.stale_hints(session, stage, stale_s, 10, empty=tuple(Priority) if queue_is_empty else ())
     return [hint.job_id for hint in hints]
 
 

@@ -214,9 +214,9 @@ def test_what_the_engine_gave_less_is_written_with_the_result(bench: Bench) -> N
 
 def test_the_next_stage_begins_with_no_progress() -> None:
     job = lifecycle.ClaimedJob(
-        *(UUID(int=1), 1, Kind.CHAT, Stage.LLM, None, None, "hi", None, None, None, "ogg", Options(), {}, 0, 0)
+        *(UUID(int=1), 1, Kind.CHAT, Stage.LLM, None, None, "hi", None, None, None, "ogg", Options(), {}, 0, 0, 0)
     )
-    held = Held(job, Stage.LLM)
+    held = Held(job, Stage.LLM, ready_at=0)
     held.make_progress(0.5)
     held.make_progress(0.25)
     assert held.progress == 0.5

@@ -1,7 +1,9 @@
 """Upkeep, chore by chore, on a real Postgres and a real folder of blobs."""
 
 import io
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -437,6 +439,18 @@ def test_old_blobs_that_no_row_speaks_of_are_removed_whatever_the_stores_clock_s
     assert house.stored() == needed | fresh | foreign
 
 
+def test_what_killed_puts_have_left_is_removed_when_it_is_old(house: House, blobs: Path, orphans_of: OrphansOf) -> None:
+    kept = house.put(note_key(new_id(), "ogg"))
+    old, young = (blobs / "notes" / f".{new_id().hex}.part" for _ in range(2))
+    for path, age_s in ((old, 2 * _HOUR), (young, 0.5 * _HOUR)):
+        path.write_bytes(b"half a recording")
+        os.utime(path, (time.time() - age_s,) * 2)
+    orphans_of(house, DiskStore(blobs))()
+    assert not old.exists()
+    assert young.exists(), "its put may still be under way"
+    assert house.stored() == {kept}
+
+
 def test_a_walk_goes_on_where_the_sweep_before_has_ended_and_the_next_one_comes_later(
     house: House, blobs: Path, orphans_of: OrphansOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -530,7 +544,9 @@ def test_both_sweeps_do_all_their_chores(house: House, blobs: Path) -> None:
     engine = open_engine(DatabaseSettings(url=house.engine.url.render_as_string(hide_password=False)))
     try:
         sessions = open_sessions(engine)
-        jobs_sweep(engine, sessions, house.queue, house.ears, house.settings)()
+        # A question that takes half a lease counts as an outage, and a new connection may take its time.
+        patient = house.settings.model_copy(update={"lease_s": 1})
+        jobs_sweep(engine, sessions, house.queue, house.ears, patient)()
         clean = cleaning_sweep(engine, sessions, house.store, house.settings)
         clean()
         assert house.job(lost).state is JobState.QUEUED

@@ -98,6 +98,11 @@ def endless(right: Said) -> Said:
     return Said(body=(first + b"\n\n" if first.startswith(b"data") else first + b"\n") * 30_000)
 
 
+def hung_up(right: Said) -> Said:
+    """The connection is taken, and closed without a word."""
+    raise ConnectionResetError
+
+
 OLLAMA_FAULTS: dict[str, tuple[Fault, type[VoxqueueError], str]] = {
     "bad request": (ollama_says(400, "no such role"), EngineRefused, "no such role"),
     "vanished": (ollama_says(404, "model 'tiny' not found"), EngineUnavailable, "not pulled: ollama pull tiny"),
@@ -108,6 +113,7 @@ OLLAMA_FAULTS: dict[str, tuple[Fault, type[VoxqueueError], str]] = {
     "late gateway": (instead(Said(504)), DeadlineExceeded, "504: no reason given"),
     "garbage": (instead(Said(body=b"<html>\n")), EngineFailed, "is VOXQUEUE_OLLAMA_URL right?"),
     "mid-stream": (instead(Said(body=b'{"error": "out of luck"}\n')), EngineFailed, "out of luck"),
+    "hung up": (hung_up, EngineUnavailable, "hung up before it answered"),
     "cut": (cut, EngineFailed, "broke off"),
     "unfinished": (unfinished, EngineFailed, "broke off"),
 }
@@ -138,6 +144,7 @@ OPENAI_FAULTS: dict[str, tuple[Fault, type[VoxqueueError], str]] = {
     "late gateway": (instead(Said(504)), DeadlineExceeded, "504"),
     "garbage": (instead(Said(body=b"data: <html>\n\n")), EngineFailed, "is VOXQUEUE_OPENAI_URL right?"),
     "mid-stream": (instead(stream('{"error": {"message": "out of luck"}}')), EngineFailed, "out of luck"),
+    "hung up": (hung_up, EngineUnavailable, "hung up before it answered"),
     "cut": (cut, EngineFailed, "broke off"),
     "unfinished": (lambda right: stream(*[]), EngineFailed, "broke off"),
 }

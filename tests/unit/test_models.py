@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from voxqueue.errors import EngineUnusable
-from voxqueue.models import WHISPER_SIZES, Model, engine_models, fetch, locate, models_of, provide, size_of
+from voxqueue.models import ENGINES, WHISPER_SIZES, Model, engine_models, fetch, locate, models_of, provide, size_of
 from voxqueue.settings import ModelsSettings, Settings
 from voxqueue.stages import Stage
+from workers.engines import registry
 
 pytestmark = pytest.mark.unit
 
@@ -80,6 +81,7 @@ def test_every_configured_engine_is_asked_for_its_models() -> None:
         (Stage.STT, "parakeet", settings.parakeet.model),
         (Stage.STT, "faster_whisper", "small"),
         (Stage.LLM, "ollama", "llama3.2"),
+        (Stage.LLM, "openai", "its only model"),
         (Stage.LLM, "transformers", settings.transformers.model),
         (Stage.TTS, "pocket_tts", settings.pocket.model),
         (Stage.TTS, "pocket_tts", settings.pocket.codec),
@@ -88,7 +90,7 @@ def test_every_configured_engine_is_asked_for_its_models() -> None:
         (Stage.TTS, "vits", "facebook/mms-tts-deu"),
     ]
     assert [model.name for model in engine_models(settings, "vits")] == list(settings.vits.models.values())
-    assert [model.engine for model in models_of(settings) if model.served] == ["ollama"]
+    assert [model.engine for model in models_of(settings) if model.served] == ["ollama", "openai"]
     assert models_of(Settings(engines="fake")) == []
 
 
@@ -97,7 +99,7 @@ def test_the_settings_that_are_named_exist() -> None:
     from voxqueue.cli.settings import groups
 
     known = {setting.variable for group in groups(Settings.model_construct()) for setting in group.settings}
-    engines = ("faster_whisper", "parakeet", "ollama", "transformers", "pocket_tts", "vibevoice", "vits")
+    engines = ("faster_whisper", "parakeet", "ollama", "openai", "transformers", "pocket_tts", "vibevoice", "vits")
     for engine in engines:
         named = {model.setting for model in engine_models(Settings(), engine)}
         assert named, engine
@@ -109,6 +111,13 @@ def test_a_word_that_is_no_size_and_no_folder_is_refused_with_the_sizes() -> Non
     assert "There is no folder smal" in words
     assert "VOXQUEUE_WHISPER_MODEL" in words
     assert "large-v3-turbo" in words
+
+
+def test_every_engine_of_the_workers_is_known_by_name() -> None:
+    """Else `voxqueue models` takes a newcomer for a misspelt name."""
+    assert {stage: set(names) for stage, names in ENGINES.items()} == {
+        stage: set(engines) for stage, engines in registry.ENGINES.items()
+    }
 
 
 @pytest.mark.parametrize("lacking", WHISPER_FILES)

@@ -39,6 +39,7 @@ def prepared(stage: Stage, tmp_path: Any, **wishes: Any) -> Any:
         "results": {Stage.STT: HEARD, Stage.LLM: {"text": "Moin"}},
         "failures": 0,
         "lost_leases": 0,
+        "waited_s": 0.0,
     }
     return create_steps(Settings(), store)[stage].prepare(ClaimedJob(**job | wishes))
 

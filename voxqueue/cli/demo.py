@@ -31,7 +31,8 @@ def demo(
         Path | None, typer.Option(help="A recording; else the demo speaks one", exists=True, dir_okay=False)
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="File for the spoken reply; else a temporary one", callback=writable)
+        Path | None,
+        typer.Option(help="File for the spoken reply; else a temporary one, which stays", callback=writable),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -70,6 +71,8 @@ def _send(client: "Client", note: Path | None, save: Path | None, as_json: bool)
     job = client.wait(client.send_note(recording), timeout=_JOB_S, on_change=Narrator())
     remark("")
     present(client, job, save=save or _place_for(job), as_json=as_json)
+    if save is None and job.audio is not None:
+        remark("The spoken reply stays there; give --save to have it elsewhere.")
     job.raise_for_state()
 
 
@@ -93,9 +96,11 @@ def _speak(client: "Client") -> bytes:
     return speak(client, timeout=_JOB_S)
 
 
-def _place_for(job: "Job") -> Path:
-    """A file that outlives the demo's folder."""
-    suffix = (job.audio and job.audio.format) or "audio"
+def _place_for(job: "Job") -> Path | None:
+    """A file that outlives the demo's folder, if there is something to put there."""
+    if job.audio is None:
+        return None
+    suffix = job.audio.format or "audio"
     return Path(tempfile.mkdtemp(prefix="voxqueue-reply-"), f"reply.{suffix}")
 
 

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from voxqueue.cli.console import AsJson, Url, connected, plain, print_json, remark, writable
 
 if TYPE_CHECKING:
-    from voxqueue.client import Client, Job, StageRun
+    from voxqueue.client import Client, ClientError, Job, StageRun
 
 Wait = Annotated[bool, typer.Option("--wait", help="Stay until the job is finished; status 1 if it failed")]
 Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most", metavar="SECONDS")]
@@ -73,7 +73,8 @@ def conclude(
     """Wait for a job if asked to, then show it. A job that was waited for and failed raises `JobFailed`."""
     wait = wait or save is not None
     if wait:
-        job = client.wait(job, timeout=timeout, on_change=Narrator())
+        narrator = Narrator()
+        job = client.wait(job, timeout=timeout, on_change=narrator, on_quiet=narrator.nothing_new)
     present(client, job, save=save, as_json=as_json)
     if wait:
         job.raise_for_state()
@@ -102,6 +103,16 @@ class Narrator:
             if run.state != self._last.get(run.stage, "pending"):
                 remark(f"  {run.stage:<4} {_how(run)}")
             self._last[run.stage] = run.state
+
+    @staticmethod
+    def nothing_new(seconds: float, job: "Job | None", error: "ClientError | None") -> None:
+        """Say why it takes so long, as far as that can be seen from here; give it to `Client.wait` as `on_quiet`."""
+        if error is not None:
+            remark(f"  still trying after {seconds:.0f} s: {error}")
+        elif job is not None and job.state == "queued":
+            remark(f"  queued, and nothing new for {seconds:.0f} s. Is there a warm worker? Ask `voxqueue ready`.")
+        elif job is not None:
+            remark(f"  {job.state}, and nothing new for {seconds:.0f} s")
 
 
 def show(job: "Job", audio: str | None) -> None:

@@ -32,9 +32,23 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = _in_our_words(error)
+            raise
         except VoxqueueError as error:
             console.complain(error.detail)
             raise typer.Exit(console.FAILED) from error
+
+
+def _in_our_words(error: typer.BadParameter) -> str:
+    """What is wrong with an option, where the framework would say it as its validator does."""
+    from pydantic import ValidationError
+
+    from voxqueue.plain_words import what_is_expected
+
+    if not isinstance(error.__cause__, ValidationError):
+        return error.message
+    return "; ".join(what_is_expected(one) for one in error.__cause__.errors())
 
 
 app = typer.Typer(

@@ -22,15 +22,19 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130  # as shells have it
+_USABLE = ("present", "remote")
 _SAID_EVERY = 0.1  # of a download, where nobody watches a bar
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where a model stands. `advice` says how to get it, where it cannot be used."""
+    """Where a model stands. `advice` says how to get it, where it cannot be used.
+
+    A `remote` one belongs to a server that lists what it likes: whether it is there, a worker finds out.
+    """
 
     model: "Model"
-    state: Literal["present", "missing", "unreachable"]
+    state: Literal["present", "missing", "unreachable", "remote"]
     size: int | None = None  # bytes
     place: str | None = None
     advice: str | None = None
@@ -65,7 +69,7 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
     else:
         _show(found)
     first = {settings.engine_names(it.model.stage)[0] for it in found}
-    if any(it.state != "present" and it.model.engine in first for it in found):
+    if any(it.state not in _USABLE and it.model.engine in first for it in found):
         raise typer.Exit(FAILED)
 
 
@@ -84,8 +88,8 @@ def pull(
     for model in _chosen(names or [], settings):
         try:
             found = _find(model, settings)
-            if found.state == "present":
-                remark(f"{model.name} is already here: {found.place}")
+            if found.state in _USABLE:
+                remark(f"{model.name} is {'already here' if found.state == 'present' else 'served'}: {found.place}")
                 continue
             with _progress(model.name) as tell:
                 _fetch(model, settings, tell)
@@ -114,7 +118,10 @@ def _find(model: "Model", settings: "Settings") -> Found:
     from voxqueue import ollama
     from voxqueue.errors import EngineUnusable
     from voxqueue.models import locate, size_of
+    from voxqueue.urls import without_login
 
+    if model.engine == "openai":
+        return Found(model, "remote", place=without_login(settings.openai.address))
     if model.served:
         url = settings.ollama.url
         try:
@@ -124,7 +131,7 @@ def _find(model: "Model", settings: "Settings") -> Found:
         if size is None:
             advice = f"{model.name} is not pulled: `voxqueue models pull`, or `ollama pull {model.name}`."
             return Found(model, "missing", advice=advice)
-        return Found(model, "present", size, url)
+        return Found(model, "present", size, without_login(url))
     try:
         folder = locate(model, settings.models)
     except EngineUnusable as error:
@@ -193,7 +200,8 @@ def _show(found: list[Found]) -> None:
         typer.echo("The configured engines need no models.")
     wide = max((len(it.model.engine) for it in found), default=0)
     for it in found:
-        where = "" if it.place is None else f"  {_in_words(it.size)}  {it.place}"
+        size = "" if it.state == "remote" else f"  {_in_words(it.size)}"
+        where = "" if it.place is None else f"{size}  {it.place}"
         line = f"{it.model.stage:<4} {it.model.engine:<{wide}}  {it.state:<11} {it.model.name}{where}"
         typer.echo(plain(line))
         if it.advice is not None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from voxqueue.serving import SERVER
+
 if TYPE_CHECKING:
     from voxqueue.settings import ApiSettings
 
@@ -36,17 +38,17 @@ def api(
 
     It asks for API keys, but for one that listens on a loopback address and has VOXQUEUE_API_KEYS not set.
     """
+    from voxqueue import tracing
     from voxqueue.cli.settings import read_settings
 
     settings = read_settings()  # what is missing is better said here than in a traceback of the server's
     settings.database.require_url()
     settings.redis.require_url()
+    tracing.collector(os.environ)
     ours = str(Path(__file__).resolve().parents[2])  # uvicorn would put the folder we stand in first
     listen = ("--host", host, "--port", str(port), "--timeout-graceful-shutdown", "10")
-    # Without WebSockets, of which we have none: their handshakes would be refused, and logged, in words not ours.
-    speak = ("--http", "api.bounded_http:BoundedHttp", "--ws", "none")
     env = {"VOXQUEUE_API_KEYS": keys_asked(host, settings.api)}
-    become("uvicorn", "--factory", "api.app:create_app", "--app-dir", ours, *listen, *speak, env=env)
+    become(*SERVER, "--app-dir", ours, *listen, env=env)
 
 
 def keys_asked(host: str, settings: "ApiSettings") -> str:
@@ -64,8 +66,19 @@ def keys_asked(host: str, settings: "ApiSettings") -> str:
     return settings.keys
 
 
+def _stages(text: str) -> str:
+    from voxqueue.stages import Stage
+
+    for name in text.split(","):
+        if name not in list(Stage):
+            raise typer.BadParameter(f"{name!r} is no stage; the stages are {', '.join(Stage)}, with commas between")
+    return text
+
+
 def worker(
-    stages: Annotated[str, typer.Option(help="The stages it serves, comma-separated")] = "stt,llm,tts",
+    stages: Annotated[
+        str, typer.Option(help="The stages it serves, comma-separated", callback=_stages)
+    ] = "stt,llm,tts",
     name: Name = None,
 ) -> None:
     """Run a worker, which loads and warms its engines and then takes jobs."""

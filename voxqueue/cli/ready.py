@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from voxqueue.cli.console import UNREACHABLE, AsJson, Url, complain, connected, plain, print_json, remark
+from voxqueue.cli.here import here
 
 if TYPE_CHECKING:
     from voxqueue.client import Client, ReadyReport
@@ -19,6 +20,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+app.command()(here)
 
 Timeout = Annotated[float, typer.Option(min=0, help="Seconds to wait at most", metavar="SECONDS")]
 
@@ -108,7 +111,8 @@ def watch(client: "Client", timeout: float) -> "ReadyReport | None":
                 if isinstance(error, ApiError) and error.status != 503:
                     raise
             words = _in_words(report)
-            bar.update(task, description=words, completed=report.progress if report else 0)
+            left = _left(report) if report else ""
+            bar.update(task, description=f"{words}  {left}".rstrip(), completed=report.progress if report else 0)
             if words != said and not console.is_terminal:
                 remark(f"  {words}")
             said = words
@@ -127,6 +131,12 @@ def _in_words(report: "ReadyReport | None") -> str:
     return plain(f"{report.state}: {stages}")
 
 
+def _left(report: "ReadyReport") -> str:
+    """How long it will still take, where that is known."""
+    eta = report.eta_s
+    return f"about {eta.p50:.0f} s left, {eta.p90:.0f} s at most" if eta and eta.p90 >= 1 else ""
+
+
 def _conclude(report: "ReadyReport", as_json: bool) -> None:
     """Print the report and exit with its status."""
     if as_json:
@@ -138,7 +148,7 @@ def _conclude(report: "ReadyReport", as_json: bool) -> None:
 
 
 def _show(report: "ReadyReport") -> None:
-    typer.echo(f"{report.state}  {report.progress} %")
+    typer.echo(f"{report.state}  {report.progress} %  {_left(report)}".rstrip())
     for stage, service in report.services.items():
         words = (service.engine, service.model, service.device, "" if service.critical else "(not critical)")
         typer.echo(plain(f"  {stage:<4} {service.status:<8} {' '.join(word for word in words if word)}".rstrip()))

@@ -33,6 +33,14 @@ def send(
         list[str] | None,
         typer.Option(help="What to tell there, such as job.started; may be given several times. Else how it ends"),
     ] = None,
+    priority: Annotated[str | None, typer.Option(help="When its turn comes: high, normal or low")] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(help="Yours to use; comes back with the job. May be given several times", metavar="KEY=VALUE"),
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Your own name for this: sent again within 24 hours, it makes no second job")
+    ] = None,
     wait: Wait = False,
     timeout: Timeout = None,
     save: Save = None,
@@ -58,9 +66,23 @@ def send(
         "audio_format": audio_format,
         "webhook_url": webhook_url,
         "webhook_events": webhook_event,
+        "priority": priority,
+        "metadata": _pairs(metadata) if metadata else None,
+        "idempotency_key": idempotency_key,
     }
     with connected(url) as client:
         job = client.send_text(text, **wishes) if text is not None else client.send_note(note or "", **wishes, **heard)
         conclude(client, job, wait=wait, timeout=timeout, save=save, as_json=as_json)
         if not (wait or save or as_json):
             remark(f"Follow it with: voxqueue job {job.id} --wait{f' --url {url}' if url else ''}")
+
+
+def _pairs(words: list[str]) -> dict[str, str]:
+    """Metadata of words such as ``chat=42``."""
+    pairs = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"{word!r} is no KEY=VALUE", param_hint="--metadata")
+        pairs[key] = value
+    return pairs

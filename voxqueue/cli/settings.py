@@ -58,12 +58,13 @@ def read_settings() -> "Settings":
     from pydantic import ValidationError
 
     from voxqueue.errors import MisconfiguredError
+    from voxqueue.plain_words import what_is_expected
     from voxqueue.settings import settings as read
 
     try:
         return read()
     except ValidationError as error:
-        wrong = (f"VOXQUEUE_{'_'.join(map(str, it['loc'])).upper()}: {it['msg']}" for it in error.errors())
+        wrong = (f"VOXQUEUE_{'_'.join(map(str, it['loc'])).upper()}: {what_is_expected(it)}" for it in error.errors())
         raise MisconfiguredError("; ".join(wrong) + ". See `voxqueue settings --markdown`.") from error
 
 

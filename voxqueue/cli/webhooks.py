@@ -54,6 +54,13 @@ def create(
 
 
 @app.command()
+def enable(endpoint_id: EndpointId, url: Url = None) -> None:
+    """Have a disabled endpoint told again, of what happens from now on. Its old failures are forgotten."""
+    with connected(url) as client:
+        client.webhooks.change(endpoint_id, enabled=True)
+
+
+@app.command()
 def delete(endpoint_id: EndpointId, url: Url = None) -> None:
     """Remove an endpoint, its secrets and its deliveries."""
     with connected(url) as client:

@@ -9,27 +9,27 @@ with Client() as client:
 """
 
 from voxqueue.client.answers import (
-    Attempt,
     Audio,
-    Delivery,
-    Endpoint,
-    Event,
+    Eta,
     Job,
+    JobFailed,
     Note,
     Problem,
     ReadyReport,
     Reply,
-    Secret,
     Segment,
     Service,
     StageRun,
     Transcript,
     Voice,
+    WaitTimeout,
     Word,
 )
-from voxqueue.client.errors import ApiError, ClientError, JobFailed, ServerUnreachable, WaitTimeout
-from voxqueue.client.http import DEFAULT_URL, Client
+from voxqueue.client.errors import ApiError, ClientError, ServerUnreachable
+from voxqueue.client.http import Client
+from voxqueue.client.webhook_answers import Attempt, Delivery, Endpoint, Event, Secret
 from voxqueue.client.webhooks import Webhooks
+from voxqueue.client.wire import DEFAULT_URL
 
 __all__ = [
     "DEFAULT_URL",
@@ -40,6 +40,7 @@ __all__ = [
     "ClientError",
     "Delivery",
     "Endpoint",
+    "Eta",
     "Event",
     "Job",
     "JobFailed",

@@ -1,4 +1,4 @@
-"""What the API answers, as frozen values.
+"""What the API answers, as frozen values, and the errors that hold a job.
 
 States, stages and kinds are plain strings and unknown members are kept, so that an older client can read a newer API.
 """
@@ -8,14 +8,16 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from voxqueue.client.errors import JobFailed
+from voxqueue.client.errors import ClientError
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """Base of all of them."""
+
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class Word(_Answer):
+class Word(Answer):
     """A word: start and end in seconds on the note's own clock, and how sure the engine is, from 0 to 1."""
 
     start: float
@@ -24,7 +26,7 @@ class Word(_Answer):
     probability: float | None = None
 
 
-class Segment(_Answer):
+class Segment(Answer):
     """A stretch of speech: start and end in seconds on the note's own clock. Words only where they were asked for."""
 
     start: float
@@ -34,7 +36,7 @@ class Segment(_Answer):
     words: tuple[Word, ...] = ()
 
 
-class Transcript(_Answer):
+class Transcript(Answer):
     """What was said. Silence gives an empty text. Log probabilities are natural logarithms."""
 
     text: str
@@ -46,14 +48,14 @@ class Transcript(_Answer):
     average_log_probability: float | None = None
 
 
-class Reply(_Answer):
+class Reply(Answer):
     """What was answered; `data` is what it says, as JSON, where a schema was given."""
 
     text: str
     data: Any = None
 
 
-class Audio(_Answer):
+class Audio(Answer):
     """The speech that a job made; `size` in bytes. Its sound is fetched by `Client.audio`."""
 
     seconds: float | None = None
@@ -63,7 +65,7 @@ class Audio(_Answer):
     sample_rate: int | None = None
 
 
-class Note(_Answer):
+class Note(Answer):
     """The recording that a job started from."""
 
     file_name: str | None = None
@@ -72,7 +74,7 @@ class Note(_Answer):
     size: int | None = None
 
 
-class Problem(_Answer):
+class Problem(Answer):
     """Why a job failed."""
 
     type: str = "about:blank"
@@ -81,7 +83,7 @@ class Problem(_Answer):
     stage: str | None = None
 
 
-class StageRun(_Answer):
+class StageRun(Answer):
     """One stage of a job: pending, running, succeeded, failed, skipped or canceled. Times in milliseconds.
 
     `progress` goes from 0 to 100; `degradations` say what it gave less than was asked for.
@@ -102,7 +104,7 @@ class StageRun(_Answer):
     degradations: tuple[str, ...] = ()
 
 
-class Job(_Answer):
+class Job(Answer):
     """One piece of work: queued, running, succeeded, failed or canceled. `progress` goes from 0 to 100."""
 
     id: str
@@ -144,12 +146,20 @@ class Job(_Answer):
         return self
 
 
-class Service(_Answer):
+class Eta(Answer):
+    """Seconds that it will still take: half of earlier starts took no longer than `p50`, nine of ten than `p90`."""
+
+    p50: float
+    p90: float
+
+
+class Service(Answer):
     """A stage as the whole fleet has it: waiting, loading, warming, ready or failed. `detail`: what it is at."""
 
     ready: bool
     status: str
     critical: bool = True
+    eta_s: Eta | None = None
     detail: str | None = None
     engine: str | None = None
     model: str | None = None
@@ -160,12 +170,17 @@ class Service(_Answer):
     error: str | None = None
 
 
-class ReadyReport(_Answer):
-    """How warm the fleet is. State: INITIALIZING, LOADING_MODELS, WARMING_UP, READY or ERROR; progress 0 to 100."""
+class ReadyReport(Answer):
+    """How warm the fleet is. State: INITIALIZING, LOADING_MODELS, WARMING_UP, READY or ERROR; progress 0 to 100.
+
+    Whoever has no key that counts, where one is needed, learns neither engines nor errors. `eta_s` is there only where
+    enough earlier starts tell.
+    """
 
     ready: bool
     state: str
     progress: int = 0
+    eta_s: Eta | None = None
     degraded: bool = False
     degraded_reasons: tuple[str, ...] = ()
     services: dict[str, Service] = {}
@@ -175,7 +190,7 @@ class ReadyReport(_Answer):
     errors: tuple[str, ...] = ()
 
 
-class Voice(_Answer):
+class Voice(Answer):
     """A voice that can be asked for by its name. No language means that it speaks several."""
 
     name: str
@@ -184,96 +199,34 @@ class Voice(_Answer):
     model: str | None = None
 
 
-class VoiceList(_Answer):
+class VoiceList(Answer):
     """The voices that the fleet has now."""
 
     voices: tuple[Voice, ...]
 
 
-class Endpoint(_Answer):
-    """A registered address. Its `secret` is there only where it was just made."""
-
-    id: str
-    url: str
-    events: tuple[str, ...] = ()
-    description: str | None = None
-    enabled: bool = True
-    disabled_reason: str | None = None
-    failing_since: datetime | None = None
-    created_at: datetime | None = None
-    secret: str | None = None
-
-
-class EndpointList(_Answer):
-    """All endpoints, the newest first."""
-
-    endpoints: tuple[Endpoint, ...]
-
-
-class Secret(_Answer):
-    """What signs deliveries. The `secret` itself is there only where it was just made."""
-
-    id: str
-    created_at: datetime | None = None
-    expires_at: datetime | None = None
-    secret: str | None = None
-
-
-class SecretList(_Answer):
-    """What signs now, the newest first."""
-
-    secrets: tuple[Secret, ...]
-
-
-class Event(_Answer):
-    """What has happened. `id` is what ``webhook-id`` says; `sequence` grows with each event."""
-
-    id: str
-    type: str
-    sequence: int
-    job_id: str | None = None
-    created_at: datetime | None = None
-
-
-class Attempt(_Answer):
-    """One POST, or the error why there was none. `status` is the answer's, `answer` its first characters."""
-
-    number: int
-    started_at: datetime | None = None
-    duration_ms: float | None = None
-    status: int | None = None
-    error: str | None = None
-    answer: str | None = None
-
-
-class Delivery(_Answer):
-    """An event that is owed to one receiver: pending, succeeded or failed.
-
-    `attempts`, and the `data` that is told, are there only where one delivery was asked for.
-    """
-
-    id: str
-    event: Event
-    endpoint_id: str | None = None
-    url: str
-    state: str
-    attempt_count: int = 0
-    next_attempt_at: datetime | None = None
-    created_at: datetime | None = None
-    finished_at: datetime | None = None
-    attempts: tuple[Attempt, ...] = ()
-    data: dict[str, Any] | None = None
-
-
-class DeliveryPage(_Answer):
-    """One page of deliveries, and where the next one begins."""
-
-    deliveries: tuple[Delivery, ...]
-    next_cursor: str | None = None
-
-
-class Page(_Answer):
+class Page(Answer):
     """One page of jobs, newest first, and where the next one begins."""
 
     jobs: tuple[Job, ...]
     next_cursor: str | None = None
+
+
+class JobFailed(ClientError):
+    """The job failed or was canceled. Raised by `Job.raise_for_state` only."""
+
+    def __init__(self, message: str, job: Job) -> None:
+        super().__init__(message)
+        self.job = job
+
+
+class WaitTimeout(ClientError):
+    """The job did not finish in the time given. It goes on; wait again if you like.
+
+    Attributes:
+        job: How the job stood when last seen; None if the API never answered.
+    """
+
+    def __init__(self, message: str, job: Job | None) -> None:
+        super().__init__(message)
+        self.job = job

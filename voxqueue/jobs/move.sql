@@ -109,11 +109,14 @@ WITH moves AS MATERIALIZED (
     SELECT told.id, owed.endpoint_id, owed.url FROM owed JOIN told USING (job_id, type)
 )
 SELECT moved.id, moved.attempt, moved.state, moved.stage, moved.priority, moved.due_at <= now(), moved.claims,
-    moved.kind, notes.key, notes.seconds, moved.text, moved.language, moved.instructions, moved.voice,
-    moved.audio_format, moved.options, moved.lost_leases,
+    moved.kind, extract(epoch FROM now() - moved.created_at)::float8,
+    EXISTS (SELECT FROM owed WHERE owed.job_id = moved.id), notes.key, notes.seconds, moved.text, moved.language,
+    moved.instructions, moved.voice, moved.audio_format, moved.options, moved.lost_leases, moved.traceparent,
     CASE WHEN moved.claims THEN (
         SELECT jsonb_object_agg(stage, result) FROM stage_runs WHERE job_id = moved.id AND state = 'succeeded') END,
     CASE WHEN moved.claims THEN (
         SELECT failures FROM stage_runs WHERE job_id = moved.id AND stage = moved.stage) END,
-    EXISTS (SELECT FROM owed WHERE owed.job_id = moved.id)
+    CASE WHEN moved.claims THEN (
+        SELECT coalesce(extract(epoch FROM now() - ready_at), 0)::float8
+        FROM stage_runs WHERE job_id = moved.id AND stage = moved.stage) END
 FROM moved LEFT JOIN notes ON notes.id = moved.note_id AND moved.claims

@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Table, case, delete, func, inspect, select, text, update
+from sqlalchemy import Connection, Executable, Table, case, delete, func, inspect, select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session, aliased, joinedload
+from sqlalchemy.orm import Session, joinedload
 from sqlalchemy.orm.attributes import instance_dict, set_committed_value
 
 from voxqueue.database.base import Base
@@ -20,8 +20,6 @@ from voxqueue.stages import Stage
 
 Claim = tuple[UUID, int]
 """A job and the attempt under which it is held."""
-
-_OUT_OF_ORDER = timedelta(seconds=2)  # hints are taken in their order, but by many threads at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +45,21 @@ class JobLine:
 
 
 @dataclass(frozen=True, slots=True)
-class LostLease:
-    """A running job whose worker has not renewed its lease, and how often that happened to the job before.
-
-    `begun`: the worker was at it; else the job only waited there.
-    """
-
-    job_id: UUID
-    attempt: int
-    stage: Stage
-    lost_before: int
-    begun: bool
-
-
-@dataclass(frozen=True, slots=True)
 class StageQueue:
     """How much waits for a stage and how much of it runs; the age is of the longest waiting job that is due."""
 
     depth: int
     running: int
     oldest_age_s: float | None
+
+
+# As `add` fills them in. One statement, since the driver takes twice as long for several sets of values.
+_ADD_RUNS = text("""
+    INSERT INTO stage_runs (job_id, stage, position, state, failures, progress, degradations, ready_at)
+    SELECT :job_id, stage, place - 1, 'pending', 0, 0, '[]',
+        CASE WHEN place = 1 THEN CAST(:created_at AS timestamptz) END
+    FROM unnest(CAST(:stages AS text[])) WITH ORDINALITY AS made(stage, place)
+""")
 
 
 def add(session: Session, job: Job) -> None:
@@ -93,19 +86,24 @@ def add(session: Session, job: Job) -> None:
         )
         for position, stage in enumerate(job.kind.stages)
     ]
-    runs = StageRun.__table__
-    assert isinstance(runs, Table)
-    connection.execute(insert(runs), [_values(run) for run in job.runs])
+    stages = [stage.value for stage in job.kind.stages]
+    connection.execute(_ADD_RUNS, {"job_id": job.id, "stages": stages, "created_at": job.created_at})
 
 
 def _insert(connection: Connection, row: Base) -> Any:
     """Insert one object and fill in what the database and the defaults have added."""
     table = row.__table__
     assert isinstance(table, Table)
-    inserted = connection.execute(insert(table).returning(*table.columns), _values(row)).one()
+    inserted = connection.execute(_insertion(table), _values(row)).one()
     for attribute, value in zip(inspect(type(row)).column_attrs, inserted, strict=True):
         set_committed_value(row, attribute.key, value)
     return inserted
+
+
+@cache
+def _insertion(table: Table) -> Executable:
+    """Made once: that takes longer than to send it."""
+    return insert(table).returning(*table.columns)
 
 
 def _values(row: Base) -> dict[str, Any]:
@@ -231,68 +229,6 @@ def tell_progress(session: Session, made: Sequence[tuple[UUID, Stage, float]]) -
     session.execute(_TELL_PROGRESS, {"ids": list(ids), "stages": names, "shares": list(shares)})
 
 
-def lost_leases(session: Session, lease_s: float, limit: int) -> list[LostLease]:
-    """Running jobs whose lease is over. None while the database itself has not been up for as long as a lease lasts:
-    nobody could renew one."""
-    up_for_long = func.now() > func.pg_postmaster_start_time() + _seconds(lease_s)
-    columns = (Job.id, Job.attempt, Job.stage, Job.lost_leases, StageRun.started_at.is_not(None))
-    lost = (
-        select(*columns)
-        .join(StageRun, (StageRun.job_id == Job.id) & (StageRun.stage == Job.stage))
-        .where(Job.state == JobState.RUNNING, Job.lease_until < func.now(), up_for_long)
-        .order_by(Job.lease_until)
-        .limit(limit)
-    )
-    return [LostLease(*row) for row in session.execute(lost)]
-
-
-def expired(session: Session, expire_s: float, limit: int) -> list[Hint]:
-    """Queued jobs that have been due for longer than a job may wait, the oldest first."""
-    waited = (
-        select(Job.id, Job.stage, Job.attempt, Job.priority)
-        .where(Job.state == JobState.QUEUED, Job.due_at < func.now() - _seconds(expire_s))
-        .order_by(Job.due_at)
-        .limit(limit)
-    )
-    return [Hint(*row) for row in session.execute(waited)]
-
-
-def stale_hints(
-    session: Session, stage: Stage, stale_s: float, limit: int, *, empty: Collection[Priority]
-) -> list[Hint]:
-    """Queued jobs that are due and whose hint was never sent, or is lost; they count as hinted now.
-
-    A hint is lost if the queue of its priority is empty, or if a job of that priority that was hinted later runs
-    already: a deep backlog, whose hints are merely old, is not hinted again.
-    """
-    running = aliased(Job)
-    latest = (
-        select(running.priority, func.max(running.hinted_at).label("hinted_at"))
-        .where(running.state == JobState.RUNNING, running.stage == stage)
-        .group_by(running.priority)
-        .subquery()
-    )
-    is_old = Job.hinted_at < func.now() - _seconds(stale_s)
-    is_passed_over = Job.priority.in_(empty) | (Job.hinted_at < latest.c.hinted_at - _OUT_OF_ORDER)
-    waiting = (
-        select(Job.id)
-        .outerjoin(latest, latest.c.priority == Job.priority)
-        .where(Job.state == JobState.QUEUED, Job.stage == stage, Job.due_at <= func.now())
-        .where(Job.hinted_at.is_(None) | (is_old & is_passed_over))
-        .order_by(Job.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=Job)
-    )
-    hinted = (
-        update(Job)
-        .where(Job.id.in_(waiting.scalar_subquery()))
-        .values(hinted_at=func.now())
-        .returning(Job.id, Job.stage, Job.attempt, Job.priority)
-        .execution_options(synchronize_session=False)
-    )
-    return [Hint(*row) for row in session.execute(hinted)]
-
-
 def queues(session: Session) -> dict[Stage, StageQueue]:
     """What waits and what runs at each stage."""
     age = func.extract("epoch", func.now() - func.min(Job.due_at).filter(Job.state == JobState.QUEUED))
@@ -311,7 +247,3 @@ def queues(session: Session) -> dict[Stage, StageQueue]:
         for stage, depth, running, oldest in rows
     }
     return {stage: found.get(stage, StageQueue(0, 0, None)) for stage in Stage}
-
-
-def _seconds(seconds: float) -> ColumnElement[timedelta]:
-    return func.make_interval(0, 0, 0, 0, 0, 0, seconds)

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from sqlalchemy.orm import Session
 
+from voxqueue import tracing
 from voxqueue.audio import AudioFormat
 from voxqueue.errors import InvalidRequest
 from voxqueue.jobs import repository
@@ -18,9 +19,9 @@ from voxqueue.jobs.models import Job, Note
 from voxqueue.jobs.options import Options
 from voxqueue.jobs.repository import Hint
 from voxqueue.keys.caller import Caller
-from voxqueue.settings import Settings, WebhooksSettings
+from voxqueue.settings import LimitsSettings
 from voxqueue.stages import Stage
-from voxqueue.webhooks.addresses import InvalidAddress, check_url
+from voxqueue.webhooks.addresses import InvalidAddress
 from voxqueue.webhooks.events import TERMINAL_EVENTS
 
 VOICE_CHARS = 200
@@ -28,6 +29,10 @@ JSON_DEPTH = 32
 
 Fault = tuple[str, str]
 """A field, and what is wrong with it."""
+
+# What one stage alone looks at. Where it is missing, nobody minds a value that is as usual: it changes nothing.
+_FOR_ONE_STAGE: dict[Stage, tuple[str, ...]] = {Stage.LLM: ("instructions",), Stage.TTS: ("voice", "audio_format")}
+_WITHOUT = {Stage.LLM: "has no reply written", Stage.TTS: "has nothing spoken"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +52,21 @@ class Wishes:
     priority: Priority = Priority.NORMAL
 
 
-def check(wishes: Wishes, settings: Settings, knows_voice: Callable[[str], bool]) -> None:
+def check(
+    wishes: Wishes,
+    limits: LimitsSettings,
+    knows_voice: Callable[[str], bool],
+    check_address: Callable[[str], None],
+) -> None:
     """Raise `InvalidRequest`, naming every field, if something is too long, cannot be stored or cannot be done.
 
     Args:
         wishes: What is asked for.
-        settings: How long it may be, and which addresses may be called.
+        limits: How long it may be.
         knows_voice: Whether some worker may have the voice of this name; asked only where one is to speak.
+        check_address: Raises `InvalidAddress` for an address that nothing may be sent to.
     """
-    options, limits = wishes.options, settings.limits
+    options = wishes.options
     faults = [
         *_text_faults("text", wishes.text, limits.text_chars),
         *_text_faults("instructions", wishes.instructions, limits.instructions_chars),
@@ -64,7 +75,8 @@ def check(wishes: Wishes, settings: Settings, knows_voice: Callable[[str], bool]
         *(_text_faults("voice", wishes.voice, VOICE_CHARS) or _voice_faults(wishes, knows_voice)),
         *_json_faults("metadata", wishes.metadata, limits.metadata_bytes),
         *_schema_faults(wishes, limits.schema_bytes),
-        *_webhook_faults(wishes, settings.webhooks),
+        *_webhook_faults(wishes, check_address),
+        *_useless(wishes),
     ]
     if wishes.text is not None and not wishes.text.strip():
         faults.append(("text", "is empty"))
@@ -73,7 +85,7 @@ def check(wishes: Wishes, settings: Settings, knows_voice: Callable[[str], bool]
 
 
 def submit(session: Session, caller: Caller, wishes: Wishes, note: Note | None = None) -> Job:
-    """Add the caller's job and its note. The caller commits, and then sends the hint."""
+    """Add the caller's job and its note, in the current trace if there is one. The caller commits, and then hints."""
     job = Job(
         tenant=caller.tenant,
         api_key=caller.key_id,
@@ -89,6 +101,7 @@ def submit(session: Session, caller: Caller, wishes: Wishes, note: Note | None =
         webhook_url=wishes.webhook_url,
         webhook_events=_told(wishes),
         priority=wishes.priority,
+        traceparent=tracing.traceparent(),
     )
     repository.add(session, job)
     return job
@@ -110,17 +123,26 @@ def _text_faults(name: str, value: str | None, longest: int) -> list[Fault]:
     return faults
 
 
+def _useless(wishes: Wishes) -> Iterator[Fault]:
+    """What a caller wishes for in vain: whoever does has most likely named the wrong kind."""
+    usual = Wishes(kind=wishes.kind)
+    for stage, names in _FOR_ONE_STAGE.items():
+        for name in names:
+            if stage not in wishes.kind.stages and getattr(wishes, name) != getattr(usual, name):
+                yield name, f"is of no use: a job of the kind {wishes.kind} {_WITHOUT[stage]}"
+
+
 def _voice_faults(wishes: Wishes, knows_voice: Callable[[str], bool]) -> list[Fault]:
     if wishes.voice is None or Stage.TTS not in wishes.kind.stages or knows_voice(wishes.voice):
         return []
     return [("voice", f"{wishes.voice[:50]!r} is none that a worker has now; GET /v1/voices lists those there are")]
 
 
-def _webhook_faults(wishes: Wishes, settings: WebhooksSettings) -> list[Fault]:
+def _webhook_faults(wishes: Wishes, check_address: Callable[[str], None]) -> list[Fault]:
     if wishes.webhook_url is None:
         return [] if wishes.webhook_events is None else [("webhook_events", "is of no use without a webhook_url")]
     try:
-        check_url(wishes.webhook_url, settings)
+        check_address(wishes.webhook_url)
     except InvalidAddress as error:
         return [("webhook_url", str(error))]
     return []

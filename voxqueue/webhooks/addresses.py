@@ -1,6 +1,7 @@
 """Which addresses may be called: one policy, for those who take an address from a caller and for those who call it.
 
-What a URL alone tells is decided here. Where its name leads is decided at each connection, by the same policy.
+What a URL alone tells is decided here. Where its name leads is asked by `names`, and decided at each connection, by the
+same policy.
 """
 
 import re

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session, contains_eager
 
-from voxqueue.errors import NotFound
+from voxqueue.errors import EndpointDisabled, NotFound
 from voxqueue.webhooks.events import DeliveryState, EventType
 from voxqueue.webhooks.models import Delivery, DeliveryAttempt, Event, WebhookEndpoint
 
@@ -62,17 +62,29 @@ def attempts_at(session: Session, delivery: Delivery) -> Sequence[DeliveryAttemp
 
 
 def owe_test(session: Session, endpoint: WebhookEndpoint) -> Delivery:
-    """Owe an endpoint, and nobody else, the event that it is being tested."""
+    """Owe an endpoint, and nobody else, the event that it is being tested. Raises `EndpointDisabled`."""
+    _check_enabled(endpoint)
     data = {"endpoint_id": str(endpoint.id)}
     event = Event(tenant=endpoint.tenant, type=EventType.ENDPOINT_TESTED.value, data=data)
     return _owe(session, Delivery(event=event, endpoint_id=endpoint.id, url=endpoint.url))
 
 
 def owe_again(session: Session, delivery: Delivery) -> Delivery:
-    """Owe the same event to the same receiver once more, at the address that its endpoint has now."""
+    """Owe the same event to the same receiver once more, at the address that its endpoint has now.
+
+    Raises `EndpointDisabled`.
+    """
     endpoint = None if delivery.endpoint_id is None else session.get(WebhookEndpoint, delivery.endpoint_id)
+    if endpoint is not None:
+        _check_enabled(endpoint)
     url = delivery.url if endpoint is None else endpoint.url
     return _owe(session, Delivery(event=delivery.event, endpoint_id=delivery.endpoint_id, url=url))
+
+
+def _check_enabled(endpoint: WebhookEndpoint) -> None:
+    if not endpoint.enabled:
+        why = endpoint.disabled_reason or "You have disabled it."
+        raise EndpointDisabled(f"Nothing is sent to this endpoint: {why} Enable it first, by a PATCH of `enabled`.")
 
 
 def _owe(session: Session, delivery: Delivery) -> Delivery:

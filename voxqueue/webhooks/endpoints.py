@@ -13,10 +13,10 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, upd
 from sqlalchemy.orm import Session
 
 from voxqueue.errors import InvalidRequest, NotFound, TooManyEndpoints
-from voxqueue.settings import WebhooksSettings
-from voxqueue.webhooks.addresses import InvalidAddress, check_url
+from voxqueue.webhooks.addresses import InvalidAddress
 from voxqueue.webhooks.events import JOB_EVENTS, DeliveryState, EventType
 from voxqueue.webhooks.models import Delivery, SigningSecret, WebhookEndpoint
+from voxqueue.webhooks.names import Names
 
 MOST_ENDPOINTS = 50
 DESCRIPTION_CHARS = 500
@@ -38,10 +38,10 @@ class Changes(TypedDict, total=False):
     enabled: bool
 
 
-def check_address(field: str, url: str, settings: WebhooksSettings) -> None:
+def check_address(field: str, url: str, names: Names) -> None:
     """Raise `InvalidRequest`, naming the field, for an address that nothing may be sent to."""
     try:
-        check_url(url, settings)
+        names.check(url)
     except InvalidAddress as error:
         raise InvalidRequest.of((field, str(error))) from error
 

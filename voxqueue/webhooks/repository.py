@@ -29,6 +29,7 @@ class Owed:
 
     `attempts` counts those made before. `lease_until` tells this claim from any other, `claimed_at` is when
     it was made. `is_disabled`: its endpoint takes nothing any more. `secrets` has what is valid now, the newest first.
+    `traceparent` is the span that the event's job was submitted in, where that is still there.
     """
 
     id: UUID
@@ -45,6 +46,7 @@ class Owed:
     sequence: int
     created_at: datetime
     data: dict[str, Any]
+    traceparent: str | None
     secrets: tuple[str, ...]
 
 
@@ -87,8 +89,9 @@ _CLAIM = text("""
     )
     SELECT claimed.id, claimed.url, claimed.host, claimed.attempts, claimed.lease_until, now() AS claimed_at,
         claimed.endpoint_id, coalesce(NOT webhook_endpoints.enabled, false) AS is_disabled, events.id AS event_id,
-        events.tenant, events.type, events.position AS sequence, events.created_at, events.data
+        events.tenant, events.type, events.position AS sequence, events.created_at, events.data, jobs.traceparent
     FROM claimed JOIN events ON events.id = claimed.event_id
+    LEFT JOIN jobs ON jobs.id = events.job_id
     LEFT JOIN webhook_endpoints ON webhook_endpoints.id = claimed.endpoint_id
     ORDER BY claimed.due_at, events.position
 """)

@@ -168,7 +168,7 @@ class Engine(ABC, Generic[RequestT, ResultT, PieceT, OutputT]):
         """What a failed call means for a piece that stands alone."""
         if isinstance(error, VoxqueueError):
             return error.with_traceback(None)
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             return EngineOutOfMemory(f"{self.name} ran out of memory on this request alone.")
         log.error("%s failed on a batch of %d", self.name, size, exc_info=error)
         return EngineFailed(f"{self.name} failed: {type(error).__name__}: {error}"[:500])
@@ -202,7 +202,7 @@ AnyEngine: TypeAlias = Engine[Any, Any, Any, Any]
 _FULL = re.compile("out of memory|not enough memory|can't allocate memory|alloc_failed", re.IGNORECASE)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether a runtime says that the memory is full (torch by type, on a CPU and in CTranslate2 by its words only)."""
     is_full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return is_full or _FULL.search(str(error)) is not None

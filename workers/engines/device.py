@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from voxqueue.errors import EngineUnusable
+from voxqueue.extras import install
 from voxqueue.settings import ModelsSettings
 
 if TYPE_CHECKING:
@@ -63,4 +64,4 @@ def free_cache(device: str) -> None:
 
 def _require_torch() -> None:
     if find_spec("torch") is None:
-        raise EngineUnusable("torch is not installed: pip install 'voxqueue[models]'.")
+        raise EngineUnusable(f"torch is not installed: {install('models')}.")

@@ -1,8 +1,8 @@
-"""Which engines exist. To add one: a file in ``engines/<stage>/`` and a line here."""
+"""Which engines exist. To add one: a file in ``engines/<stage>/``, a line here, its name in `voxqueue.models`."""
 
 from importlib import import_module
 
-from voxqueue.errors import MisconfiguredError
+from voxqueue.models import unknown_engine
 from voxqueue.settings import Settings
 from voxqueue.stages import Stage
 from workers.engines.base import AnyEngine
@@ -41,9 +41,6 @@ def create_engine(stage: Stage, name: str, settings: Settings) -> AnyEngine:
     try:
         module, _, attribute = ENGINES[stage][name].partition(":")
     except KeyError:
-        known = ", ".join(sorted(ENGINES[stage]))
-        raise MisconfiguredError(
-            f"No {stage} engine is called {name!r}. VOXQUEUE_{stage.upper()}_ENGINES knows: {known}."
-        ) from None
+        raise unknown_engine(stage, name) from None
     engine: AnyEngine = getattr(import_module(module), attribute)(settings)
     return engine

@@ -45,7 +45,8 @@ class DoomedBlobs:
 
 
 class OrphanBlobs:
-    """Walks over the store, some blobs per call, and removes those of ours that are old and that no row speaks of.
+    """Walks over the store, some blobs per call, and removes those of ours that are old and that no row speaks of. What
+    killed puts have left goes first.
 
     A blob is there before its row. How old it is, the store's own clock says, at both ends: a walk begins with a blob
     that is put only to learn what time it is there. What the database's clock, or ours, makes of it does not matter.
@@ -96,6 +97,8 @@ class OrphanBlobs:
         if self._walk is None and time.monotonic() >= self._next_walk_at:
             self._next_walk_at = time.monotonic() + self._orphan_s
             self._stored_before = self._time_at_the_store() - timedelta(seconds=self._orphan_s)
+            if unfinished := self._store.remove_unfinished(self._stored_before):
+                log.warning("removed %d files that killed puts have left", unfinished)
             self._walk = chain.from_iterable(self._store.list(folder) for folder in blobs.FOLDERS)
         return self._walk is not None
 

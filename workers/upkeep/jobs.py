@@ -7,11 +7,14 @@ from sqlalchemy.orm import Session
 
 from voxqueue.database.session import Sessions
 from voxqueue.errors import JobExpired, WorkersLost
-from voxqueue.jobs import lifecycle, repository
+from voxqueue.jobs import lifecycle, overdue, repository
 from voxqueue.jobs.changes import Announcer
 from voxqueue.jobs.lifecycle import Move, Moved
-from voxqueue.jobs.repository import Hint, LostLease
+from voxqueue.jobs.overdue import LostLease
+from voxqueue.jobs.repository import Hint
 from voxqueue.jobs.states import JobState
+from voxqueue.metrics import jobs as job_metrics
+from voxqueue.metrics import upkeep as metrics
 from voxqueue.queue import JobQueue
 from voxqueue.settings import JobsSettings
 from workers.upkeep.sweeper import Outages
@@ -38,12 +41,13 @@ class LostLeases:
             return
         with self._sessions.begin() as session:
             with self._outages.watch():
-                lost = repository.lost_leases(session, self._settings.lease_s, _LIMIT)
+                lost = overdue.lost_leases(session, self._settings.lease_s, _LIMIT)
             if self._outages.recent:
                 return
             made = _move(session, [self._return_or_end(one) for one in lost])
         for moved in made:
             log.warning("job %s lost its worker at %s: %s", moved.job_id, moved.stage, moved.state)
+            metrics.lease_lost(moved.stage, poison=moved.state is JobState.FAILED)
         _tell(made, self._queue, self._announcer)
 
     def _return_or_end(self, lost: LostLease) -> Move:
@@ -65,9 +69,11 @@ class Expiry:
 
     def __call__(self) -> None:
         with self._sessions.begin() as session:
-            made = _move(session, [self._expire(one) for one in repository.expired(session, self._expire_s, _LIMIT)])
+            made = _move(session, [self._expire(one) for one in overdue.expired(session, self._expire_s, _LIMIT)])
         if made:
             log.warning("%d jobs have waited for more than %g s and are failed", len(made), self._expire_s)
+        for moved in made:
+            metrics.expired(moved.stage)
         _tell(made, self._queue, self._announcer)
 
     def _expire(self, waiting: Hint) -> Move:
@@ -96,9 +102,11 @@ class LostHints:
             hints = [
                 hint
                 for stage, priorities in empty.items()
-                for hint in repository.stale_hints(session, stage, self._stale_s, _LIMIT, empty=priorities)
+                for hint in overdue.stale_hints(session, stage, self._stale_s, _LIMIT, empty=priorities)
             ]
         self._queue.hint(hints)
+        for hint in hints:
+            metrics.hinted_again(hint.stage)
 
 
 def _move(session: Session, moves: Sequence[Move]) -> list[Moved]:
@@ -109,6 +117,7 @@ def _tell(made: Sequence[Moved], queue: JobQueue, announcer: Announcer) -> None:
     """Say what has become of jobs; only after the commit, since who is told looks at once."""
     for moved in made:
         announcer.announce(moved.job_id, moved.state)
+        job_metrics.moved(moved)
     queue.hint(
         [
             Hint(moved.job_id, moved.stage, moved.attempt, moved.priority)

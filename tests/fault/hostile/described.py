@@ -139,6 +139,8 @@ class Rules:
     def allow(self, target: str, content_type: str, body: bytes | None) -> bool:
         """Whether a request fits, by what went over the wire and not by what it was meant to be."""
         query = dict(parse_qsl(urlsplit(target).query, keep_blank_values=True))
+        if not query.keys() <= self._query.keys():
+            return False
         if not all(self._fits_as_text(query[name], schema) for name, schema in self._query.items() if name in query):
             return False
         if not self._bodies:

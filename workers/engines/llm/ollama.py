@@ -12,7 +12,8 @@ from voxqueue.errors import (
     VoxqueueError,
 )
 from voxqueue.settings import Settings
-from workers.engines.llm.server import CONNECT_S, ServerEngine, explain_status, without_login
+from voxqueue.urls import without_login
+from workers.engines.llm.server import CONNECT_S, ServerEngine, explain_status
 from workers.engines.llm.speaking import Prompt, Written
 
 if TYPE_CHECKING:
@@ -85,24 +86,31 @@ class OllamaEngine(ServerEngine):
             )
 
     def chat(self, prompt: Prompt) -> Written:
+        import httpx
+
         assert self._client is not None
         # Streamed, so that a server which writes without end is left in time.
         late_at = time.monotonic() + self.timeout_s
         said: list[str] = []
         last: ollama.ChatResponse | None = None
-        for part in self._client.chat(
-            self.model,
-            prompt.messages,
-            stream=True,
-            think=False,
-            format=prompt.schema,
-            options=self._options,
-            keep_alive=-1,
-        ):
-            last = part
-            said.append(part.message.content or "")
-            if time.monotonic() > late_at:
-                raise self._late()
+        try:
+            for part in self._client.chat(
+                self.model,
+                prompt.messages,
+                stream=True,
+                think=False,
+                format=prompt.schema,
+                options=self._options,
+                keep_alive=-1,
+            ):
+                last = part
+                said.append(part.message.content or "")
+                if time.monotonic() > late_at:
+                    raise self._late()
+        except (httpx.NetworkError, httpx.ProtocolError) as error:
+            if last is None:
+                raise
+            raise EngineFailed(f"Ollama broke off: {error}"[:300]) from error
         if last is None or not last.done:
             raise EngineFailed("Ollama's reply broke off.")
         self._check_fits(last.prompt_eval_count or 0)
@@ -138,6 +146,8 @@ class OllamaEngine(ServerEngine):
                 )
             case httpx.TimeoutException():
                 return self._late()
+            case httpx.NetworkError() | httpx.ProtocolError():  # nothing of a reply had come: see `chat`
+                return EngineUnavailable(f"Ollama at {url} hung up before it answered: does it lack memory?")
             case httpx.TransportError():
                 return EngineFailed(f"Ollama broke off: {error}"[:300])
         odd = f"What answers at {url} does not speak as Ollama does ({type(error).__name__})"

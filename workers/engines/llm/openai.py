@@ -12,13 +12,16 @@ from voxqueue.errors import (
     VoxqueueError,
 )
 from voxqueue.settings import Settings
-from workers.engines.llm.server import CONNECT_S, ServerEngine, explain_status, without_login
+from voxqueue.urls import without_login
+from workers.engines.llm.server import CONNECT_S, ServerEngine, explain_status
 from workers.engines.llm.speaking import Prompt, Written
 
 if TYPE_CHECKING:
-    import openai
+    from collections.abc import Iterable, Iterator
 
-_OPENAI = "https://api.openai.com/v1"
+    import openai
+    from openai.types.chat import ChatCompletionChunk
+
 _MOST_NAMES = 10
 _TURNED_AWAY = (401, 403)
 
@@ -31,7 +34,7 @@ class OpenaiEngine(ServerEngine):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, settings.openai.timeout_s)
         self.parallel = settings.openai.parallel
-        self._url = settings.openai.url or _OPENAI
+        self._url = settings.openai.address
         self._key = settings.openai.api_key.get_secret_value() if settings.openai.api_key else ""
         self._client: openai.OpenAI | None = None
 
@@ -80,7 +83,7 @@ class OpenaiEngine(ServerEngine):
         reason: str | None = None
         asked: dict[str, Any] = {"model": self.model, "messages": prompt.messages, "stream": True}
         with self._client.chat.completions.create(**asked, **self._limits(prompt)) as chunks:
-            for chunk in chunks:
+            for chunk in self._unbroken(chunks):
                 for choice in chunk.choices[:1]:
                     if choice.delta.refusal:
                         raise EngineRefused(f"The model refused to answer: {choice.delta.refusal}"[:300])
@@ -93,6 +96,18 @@ class OpenaiEngine(ServerEngine):
         if reason == "content_filter":
             raise EngineRefused("The server's content filter held the reply back.")
         return Written("".join(said), cut=reason == "length")
+
+    def _unbroken(self, chunks: "Iterable[ChatCompletionChunk]") -> "Iterator[ChatCompletionChunk]":
+        """The parts of an answer. The server is there, so the request may be to blame for what breaks it off."""
+        import httpx2
+        import openai
+
+        try:
+            yield from chunks
+        except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, httpx2.TimeoutException):
+                raise
+            raise EngineFailed(f"The reply of {self._shown} broke off: {self._said(error)}"[:300]) from error
 
     def _limits(self, prompt: Prompt) -> dict[str, Any]:
         # OpenAI's newer models know only the one word, and many other servers only the other.
@@ -127,6 +142,8 @@ class OpenaiEngine(ServerEngine):
                 return self._late()
             case openai.APIConnectionError(__cause__=httpx2.ConnectError() | httpx2.TimeoutException()):
                 return EngineUnavailable(f"{server} does not answer: start it, or set VOXQUEUE_OPENAI_URL.")
+            case openai.APIConnectionError(__cause__=httpx2.NetworkError() | httpx2.ProtocolError()):
+                return EngineUnavailable(f"{server} hung up before it answered: does it lack memory?")
             case openai.APIError() | httpx2.TransportError():
                 return EngineFailed(f"{server} broke off: {self._said(error)}"[:300])
         return EngineFailed(

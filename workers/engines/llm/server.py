@@ -1,6 +1,5 @@
 """What engines that ask a server share: errors told apart by status, and a circuit breaker. Knows no protocol."""
 
-import re
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from voxqueue.errors import (
     EngineUnusable,
     VoxqueueError,
 )
+from voxqueue.extras import install
 from voxqueue.settings import Settings
 from workers.engines.llm.speaking import Prompt, SpeakingEngine, Written
 
@@ -55,7 +55,7 @@ class ServerEngine(SpeakingEngine):
     def load(self) -> None:
         super().load()
         if find_spec(self.name) is None:
-            raise EngineUnusable(f"The client of {self.name} is not installed: pip install 'voxqueue[models]'.")
+            raise EngineUnusable(f"The client of {self.name} is not installed: {install('models')}.")
         self.close()
         try:
             self.connect()
@@ -181,8 +181,3 @@ def _seconds(retry_after: str | None) -> float | None:
         return min(max(0.0, float(retry_after or "")), _LONGEST_PAUSE_S)
     except ValueError:
         return None
-
-
-def without_login(url: str) -> str:
-    """An address as messages may show it."""
-    return re.sub("(?<=//)[^/]*@", "", url)

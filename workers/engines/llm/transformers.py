@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
+from voxqueue.extras import install
 from voxqueue.models import engine_models, provide
 from voxqueue.settings import Settings
 from workers.engines.device import pick_device, pick_dtype
@@ -41,7 +42,7 @@ class TransformersEngine(SpeakingEngine):
         self.device = pick_device(self.settings.models)
         dtype = pick_dtype(self.settings.models, self.device)
         if find_spec("transformers") is None:
-            raise EngineUnusable("transformers is not installed: pip install 'voxqueue[models]'.")
+            raise EngineUnusable(f"transformers is not installed: {install('models')}.")
         [model] = engine_models(self.settings, self.name)
         what = f"fetching {model.name}"
         folder = provide(model, self.settings.models, lambda share: self.on_progress(what, share))

@@ -15,6 +15,7 @@ import numpy as np
 
 from voxqueue import models
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
+from voxqueue.extras import install
 from voxqueue.settings import Settings
 from voxqueue.stages import SttRequest, SttResult, Task
 from workers.engines.base import Ask, SttEngine
@@ -46,7 +47,7 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
 
     def load(self) -> None:
         if find_spec("faster_whisper") is None:
-            raise EngineUnusable("faster_whisper is not installed: pip install 'voxqueue[models]'.")
+            raise EngineUnusable(f"faster_whisper is not installed: {install('models')}.")
         [model] = models.engine_models(self.settings, self.name)
         fetching = f"fetching {model.name}"
         folder = models.provide(model, self.settings.models, lambda share: self.on_progress(fetching, share))

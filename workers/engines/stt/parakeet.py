@@ -10,6 +10,7 @@ from itertools import chain
 
 from voxqueue import models
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
+from voxqueue.extras import install
 from voxqueue.settings import Settings
 from voxqueue.stages import SttRequest, SttResult, Task
 from workers.engines.base import Ask, SttEngine
@@ -43,7 +44,7 @@ class ParakeetEngine(SttEngine[Piece, Heard]):
     def load(self) -> None:
         for package in ("transformers", "faster_whisper"):  # the second brings the voice detector
             if find_spec(package) is None:
-                raise EngineUnusable(f"{package} is not installed: pip install 'voxqueue[models]'.")
+                raise EngineUnusable(f"{package} is not installed: {install('models')}.")
         self.close()
         self.device = pick_device(self.settings.models)
         dtype = pick_dtype(self.settings.models, self.device)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
+from voxqueue.extras import install
 from voxqueue.settings import Settings
 from voxqueue.stages import SAMPLE_RATE, Segment, SttRequest, SttResult
 from workers.engines.base import Ask, WholeSttEngine
@@ -58,7 +59,7 @@ class PocketsphinxEngine(WholeSttEngine):
 
     def load(self) -> None:
         if find_spec("pocketsphinx") is None:
-            raise EngineUnusable("pocketsphinx is not installed: pip install 'voxqueue[embedded]'.")
+            raise EngineUnusable(f"pocketsphinx is not installed: {install('embedded')}.")
         self.close()
         processes = self.max_batch or 1
         decoders = [_Decoder() for _ in range(processes)]

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
+from voxqueue.extras import install
 from voxqueue.languages import find_language
 from voxqueue.stages import TtsRequest, TtsResult
 from workers.engines.base import Voice, WholeTtsEngine
@@ -154,7 +155,7 @@ def espeak() -> Espeak:
     with _making:
         if _only is None:
             if find_spec("espeakng_loader") is None:
-                raise EngineUnusable("espeak-ng is not installed: pip install 'voxqueue[embedded]'.")
+                raise EngineUnusable(f"espeak-ng is not installed: {install('embedded')}.")
             try:
                 _only = Espeak()
             except OSError as error:

@@ -15,6 +15,7 @@ import numpy as np
 
 from voxqueue import models
 from voxqueue.errors import EngineRefused, EngineUnusable, VoxqueueError
+from voxqueue.extras import install
 from voxqueue.languages import find_language
 from voxqueue.sentences import Sentence, split_sentences
 from voxqueue.stages import Samples, TtsRequest, TtsResult
@@ -119,7 +120,7 @@ class SpeakingEngine(TtsEngine[Piece, Spoken]):
             EngineUnusable: One is missing, or what runs them is.
         """
         if find_spec("transformers") is None:
-            raise EngineUnusable("transformers is not installed: pip install 'voxqueue[models]'.")
+            raise EngineUnusable(f"transformers is not installed: {install('models')}.")
         return [
             models.provide(model, self.settings.models, partial(self.on_progress, f"fetching {model.name}"))
             for model in models.engine_models(self.settings, self.name)

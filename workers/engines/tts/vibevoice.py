@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
+from voxqueue.extras import install
 from voxqueue.settings import Settings
 from voxqueue.stages import Samples
 from workers.engines.base import Voice
@@ -55,7 +56,7 @@ class VibevoiceEngine(SpeakingEngine):
         self.device = pick_device(self.settings.models)
         dtype = pick_dtype(self.settings.models, self.device)
         if find_spec("diffusers") is None:
-            raise EngineUnusable("diffusers is not installed: pip install 'voxqueue[models]'.")
+            raise EngineUnusable(f"diffusers is not installed: {install('models')}.")
         own = self.settings.vibevoice
         [folder] = self._folders()
         with loading(own.model, "VOXQUEUE_VIBEVOICE_MODEL"):

@@ -1,0 +1,37 @@
+"""``voxqueue ready here``: are the workers of this machine well? For the health checks of containers.
+
+It asks Redis for their reports, not the API: a worker does not become ill because an API is being replaced.
+"""
+
+import socket
+
+import typer
+
+from voxqueue.cli.console import FAILED, UNREACHABLE, complain, plain
+from voxqueue.cli.settings import read_settings
+
+
+def here() -> None:
+    """Say how the workers of this machine stand. Status: 0 each is warm or warming up, 1 not, 3 Redis is away."""
+    from redis.exceptions import RedisError
+
+    from voxqueue.fleet import Fleet
+
+    settings = read_settings()
+    host = socket.gethostname()
+    try:
+        workers = [worker for worker in Fleet(settings.redis, settings.worker).workers() if worker.host == host]
+    except RedisError as error:
+        complain("Redis does not answer: see that it runs, and that VOXQUEUE_REDIS_URL is right.")
+        raise typer.Exit(UNREACHABLE) from error
+    if not workers:
+        complain(f"No worker or courier of {host} has reported within {settings.worker.heartbeat_ttl_s:g} s.")
+        raise typer.Exit(FAILED)
+    for worker in workers:
+        stages = ", ".join(f"{stage} {report.status}" for stage, report in worker.stages.items())
+        typer.echo(plain(f"{worker.worker}: {stages or 'serves no stage'}"))
+    errors = [report.error for worker in workers for report in worker.stages.values() if report.error]
+    for text in errors:
+        complain(text)
+    if any(worker.has_failed for worker in workers):
+        raise typer.Exit(FAILED)
