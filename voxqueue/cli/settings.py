@@ -75,7 +75,7 @@ def reference() -> str:
     lines = [
         "# Settings",
         "",
-        "Written by `voxqueue settings --markdown > docs/settings.md`; edit `voxqueue/settings.py` instead.",
+        "Written by `voxqueue settings --markdown > docs/settings.md`; edit `voxqueue/settings/` instead.",
         "Lists are comma-separated. `voxqueue settings` prints the values in force.",
     ]
     for group in groups(Settings.model_construct()):  # the defaults, whatever the environment says
