@@ -51,6 +51,7 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
         [model] = models.engine_models(self.settings, self.name)
         fetching = f"fetching {model.name}"
         folder = models.provide(model, self.settings.models, lambda share: self.on_progress(fetching, share))
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # of onnxruntime, which finds the speech
         import ctranslate2
         from faster_whisper import WhisperModel
 

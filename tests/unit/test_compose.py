@@ -1,0 +1,198 @@
+"""docker-compose.yml, .env.example and the Dockerfile, held against the code that they run."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import yaml
+
+from voxqueue.cli.settings import groups
+from voxqueue.embedded.processes import free_port
+from voxqueue.settings import Settings
+from voxqueue.stages import Stage
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+ENV_EXAMPLE = (ROOT / ".env.example").read_text("utf-8")
+EXAMPLE = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", ENV_EXAMPLE, re.MULTILINE))
+KNOWN = {setting.variable for group in groups(Settings.model_construct()) for setting in group.settings}
+OURS = {name for name, service in SERVICES.items() if service["image"].startswith("${IMAGE:-voxqueue}:")}
+ONCE = {"migrate", "bucket"}
+ANSWERS = ROOT / "deploy" / "docker" / "answers"
+
+_REFERENCE = re.compile(r"\$\{(\w+)(?::[?-][^}]*)?\}")
+_REQUIRED = re.compile(r"\$\{\w+:\?[^}]+\}")
+_SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|AUTH|API_KEY$")
+
+
+def environment(service: dict[str, Any]) -> dict[str, str]:
+    return dict(service.get("environment", {}))
+
+
+def test_every_variable_is_one_that_voxqueue_reads() -> None:
+    """A setting that was renamed would be passed on, ignored, and missed in production."""
+    named = {name for service in SERVICES.values() for name in environment(service)} | set(EXAMPLE)
+    named |= set(_REFERENCE.findall(TEXT))
+    assert {name for name in named if name.startswith("VOXQUEUE_")} - KNOWN == set()
+
+
+def test_what_compose_asks_of_the_environment_is_in_the_example() -> None:
+    asked = {name for name in _REFERENCE.findall(TEXT) if name != "IMAGE"}
+    assert asked - set(EXAMPLE) == set()
+
+
+def test_the_example_is_what_the_settings_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("VOXQUEUE_")]:
+        monkeypatch.delenv(name)
+    for name, value in EXAMPLE.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    for stage in Stage:
+        assert len(settings.engine_names(stage)) == 1, f"{stage}: a stand-in must not take over unseen in production"
+
+
+def test_no_secret_stands_in_the_files() -> None:
+    assert {name: value for name, value in EXAMPLE.items() if _SECRET.search(name) and value} == {}
+    for name, service in SERVICES.items():
+        for variable, value in environment(service).items():
+            plain = _REQUIRED.sub("", value)
+            if _SECRET.search(variable):
+                assert plain in {"", "admin:"}, f"{name} has {variable} in plain sight"
+            assert not re.search(r"://[^/@:]*:[^/@]+@", plain), f"{name} has a password in {variable}"
+
+
+def test_every_service_says_how_it_is_or_ends() -> None:
+    for name, service in SERVICES.items():
+        if name in ONCE:
+            assert service["healthcheck"] == {"disable": True}
+            assert service["restart"] == "no"
+        else:
+            assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}, name
+            assert service["restart"] == "unless-stopped", name
+
+
+def test_nothing_waits_for_a_service_that_may_not_run() -> None:
+    for name, service in SERVICES.items():
+        for needed, how in service.get("depends_on", {}).items():
+            assert "profiles" not in SERVICES[needed], f"{name} cannot start without the profile of {needed}"
+            assert how["condition"] == f"service_{'completed_successfully' if needed in ONCE else 'healthy'}"
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_every_stage_is_served(profile: str) -> None:
+    served = [
+        service["command"][3]
+        for service in SERVICES.values()
+        if service.get("command", [])[:2] == ["voxqueue", "worker"] and profile in service.get("profiles", [profile])
+    ]
+    assert sorted(served) == sorted(Stage)
+
+
+def test_only_the_api_is_published_to_others() -> None:
+    def where(port: str) -> str:
+        return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", port).rpartition(":")[0]
+
+    published = {name: [where(port) for port in service.get("ports", [])] for name, service in SERVICES.items()}
+    beyond = {name for name, ports in published.items() if any(not port.startswith("127.0.0.1:") for port in ports)}
+    assert beyond == {"api"}
+    assert EXAMPLE["S3_LISTEN"].startswith("127.0.0.1:")
+
+
+def test_images_of_others_have_their_version() -> None:
+    for name in set(SERVICES) - OURS:
+        assert re.search(r":v?\d+\.\d+", SERVICES[name]["image"]), name
+
+
+def test_a_container_is_killed_after_its_worker_has_had_its_grace() -> None:
+    grace = Settings.model_construct().worker.grace_s
+    for name, service in SERVICES.items():
+        if name == "courier" or name.startswith("worker-"):
+            assert int(service["stop_grace_period"].removesuffix("s")) >= 2 * grace, name
+
+
+def test_ours_have_no_rights_to_lose() -> None:
+    for name in OURS:
+        service = SERVICES[name]
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert "no-new-privileges:true" in service["security_opt"], name
+
+
+def test_what_is_mounted_and_copied_is_there() -> None:
+    mounted = {source for service in SERVICES.values() for source in service.get("volumes", [])}
+    for source in {volume.split(":")[0] for volume in mounted}:
+        assert source in COMPOSE["volumes"] or (ROOT / source).exists(), source
+    copied = re.findall(r"^COPY (?!--)(.+) \S+$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    for source in {word for line in copied for word in line.split()}:
+        assert (ROOT / source).exists(), source
+        assert any(source == kept or source.startswith(f"{kept}/") for kept in (it.lstrip("!") for it in ignored))
+
+
+def run(*words: str | Path, **how: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=60, **how)
+
+
+def test_docker_compose_understands_it(tmp_path: Path) -> None:
+    compose = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+    if not shutil.which(compose[0]) or run(*compose, "version").returncode != 0:
+        pytest.skip("docker compose is not installed")
+    shutil.copy(ROOT / "docker-compose.yml", tmp_path)
+    (tmp_path / ".env").write_text(re.sub(r"(?m)^(\w+_PASSWORD)=$", r"\1=abc", ENV_EXAMPLE))
+    for profile in ("cpu", "gpu", "cpu,monitoring"):
+        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "COMPOSE_PROFILES": profile}
+        done = run(*compose, "config", cwd=tmp_path, env=env)
+        assert done.returncode == 0, done.stderr
+
+
+def test_hadolint_finds_no_fault_with_the_dockerfile() -> None:
+    done = run(Path(sys.executable).with_name("hadolint"), ROOT / "Dockerfile")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextmanager
+def web(status: int) -> Iterator[str]:
+    """A server that answers every GET with this status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/livez"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def answers(address: str) -> int:
+    return run(sys.executable, ANSWERS, address).returncode
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (204, 1), (503, 1)])
+def test_a_health_check_believes_200_alone(status: int, code: int) -> None:
+    with web(status) as address:
+        assert answers(address) == code
+
+
+def test_a_health_check_of_nobody_fails() -> None:
+    assert answers(f"http://127.0.0.1:{free_port()}/livez") == 1
