@@ -3,6 +3,7 @@
 In float32 on a CPU, a window in a batch gives the same tokens as alone, and log-probabilities within `TOLERANCE`.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from tests.models.llm import make_llm
 from tests.models.parakeet import FRAME_S, make_parakeet
 from tests.recordings import Samples, silence
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable
+from voxqueue.extras import install
 from voxqueue.settings import ModelsSettings, ParakeetSettings, Settings, StageSettings
 from voxqueue.stages import SAMPLE_RATE, SttRequest, SttResult, Task
 from workers.engines.stt import parakeet as parakeet_module
@@ -317,7 +319,7 @@ def test_it_is_not_called_before_it_is_loaded(folder: Path) -> None:
 @pytest.mark.parametrize("package", ["transformers", "faster_whisper"])
 def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parakeet_module, "find_spec", lambda name: None if name == package else object())
-    with pytest.raises(EngineUnusable, match=rf"{package} is not installed: pip install 'voxqueue\[models\]'"):
+    with pytest.raises(EngineUnusable, match=f"{package} is not installed: {re.escape(install('models'))}"):
         make_engine("any/model").load()
 
 
