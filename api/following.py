@@ -6,6 +6,7 @@ to have changed, those of whole tenants share one query, those of the fleet one 
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -63,10 +64,9 @@ async def follow(
 
 @dataclass(slots=True, eq=False)
 class _Reader:
-    """Somebody who follows a tenant, and the latest line of each job that they have not taken yet."""
+    """Somebody who follows a tenant, and what is to be told of each job that they have not taken yet."""
 
-    tenant: str
-    lines: dict[UUID, JobLine] = field(default_factory=dict)
+    news: dict[UUID, bytes] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -76,12 +76,19 @@ class JobFeed:
     Args:
         watch: Says which jobs have changed.
         load: The lines of these jobs, of whatever tenant; called in a thread.
+        show: What is told of a line: made once, however many it is told to.
     """
 
-    def __init__(self, watch: JobWatch, load: Callable[[Collection[UUID]], Sequence[JobLine]]) -> None:
+    def __init__(
+        self,
+        watch: JobWatch,
+        load: Callable[[Collection[UUID]], Sequence[JobLine]],
+        show: Callable[[JobLine], bytes],
+    ) -> None:
         self._watch = watch
         self._load = load
-        self._readers: set[_Reader] = set()
+        self._show = show
+        self._readers: defaultdict[str, set[_Reader]] = defaultdict(set)  # by tenant
         self._changed: set[UUID] = set()
 
     @asynccontextmanager
@@ -96,20 +103,22 @@ class JobFeed:
                 with suppress(asyncio.CancelledError):
                     await feeding
 
-    async def follow(self, tenant: str) -> AsyncGenerator[JobLine]:
-        """Yield the lines of the tenant's jobs as they change. A slow reader gets the latest of each job only."""
-        reader = _Reader(tenant)
-        self._readers.add(reader)
+    async def follow(self, tenant: str) -> AsyncGenerator[bytes]:
+        """Yield the news of the tenant's jobs as they change. A slow reader gets the latest of each job only."""
+        reader = _Reader()
+        self._readers[tenant].add(reader)
         try:
             while not self._watch.stopping:
-                lines, reader.lines = reader.lines, {}
-                for line in lines.values():
-                    yield line
+                news, reader.news = reader.news, {}
+                if news:
+                    yield b"".join(news.values())
                 with suppress(TimeoutError):  # whether the process is to stop shows within a second
                     await asyncio.wait_for(reader.changed.wait(), 1)
                 reader.changed.clear()
         finally:
-            self._readers.discard(reader)
+            self._readers[tenant].discard(reader)
+            if not self._readers[tenant]:
+                del self._readers[tenant]
 
     def _note(self, job_id: UUID) -> None:
         if self._readers:
@@ -123,9 +132,10 @@ class JobFeed:
                 continue
             with suppress(Unavailable):
                 for line in await to_thread.run_sync(self._load, ids, limiter=_looking):
-                    for reader in self._readers:
-                        if reader.tenant == line.tenant:
-                            reader.lines[line.id] = line
+                    if readers := self._readers.get(line.tenant):
+                        shown = self._show(line)
+                        for reader in readers:
+                            reader.news[line.id] = shown
                             reader.changed.set()
 
 

@@ -15,6 +15,7 @@ from api.fleet_report import FleetReports
 from api.following import FleetFeed, JobFeed
 from api.limits import RateLimit
 from api.operations import Operations
+from api.schemas.events import show_line
 from api.waiting import JobWatch, called_when_stopping
 from voxqueue.audio.confined import Examiner, open_examiner
 from voxqueue.database.session import Sessions, database_errors, open_engine, open_sessions
@@ -97,7 +98,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             with database_errors(), sessions() as session:
                 return repository.lines(session, job_ids)
 
-        job_feed = JobFeed(watch, load)
+        job_feed = JobFeed(watch, load, show_line)
         await stack.enter_async_context(job_feed.running())
         yield Services(
             settings=settings,
