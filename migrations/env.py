@@ -4,6 +4,7 @@ from alembic import context
 from sqlalchemy import create_engine, text
 
 from voxqueue.database.base import Base
+from voxqueue.errors import MisconfiguredError
 from voxqueue.fleet import models as fleet_models  # noqa: F401  these four fill the metadata
 from voxqueue.jobs import models as job_models  # noqa: F401
 from voxqueue.keys import models as key_models  # noqa: F401
@@ -19,8 +20,14 @@ def _url() -> str:
 
 
 def _run() -> None:
-    engine = create_engine(_url())
+    # Else a database in another encoding answers in bytes, before we can say what is wrong with it.
+    engine = create_engine(_url(), connect_args={"client_encoding": "utf8"})
     with engine.begin() as connection:
+        if (encoding := connection.scalar(text("SHOW server_encoding"))) != "UTF8":
+            raise MisconfiguredError(
+                f"The database is encoded in {encoding}, and what people say needs UTF8: create it anew, with "
+                "`createdb --encoding UTF8 --template template0`."
+            )
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
         context.run_migrations()
