@@ -1,7 +1,7 @@
 """Alembic's entry point. The models are the target; Postgres is the only dialect."""
 
 from alembic import context
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
 from voxqueue.database.base import Base
 from voxqueue.errors import MisconfiguredError
@@ -22,16 +22,22 @@ def _url() -> str:
 def _run() -> None:
     # Else a database in another encoding answers in bytes, before we can say what is wrong with it.
     engine = create_engine(_url(), connect_args={"client_encoding": "utf8"})
-    with engine.begin() as connection:
-        if (encoding := connection.scalar(text("SHOW server_encoding"))) != "UTF8":
-            raise MisconfiguredError(
-                f"The database is encoded in {encoding}, and what people say needs UTF8: create it anew, with "
-                "`createdb --encoding UTF8 --template template0`."
-            )
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
-        context.run_migrations()
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            _migrate(connection)
+    finally:
+        engine.dispose()
+
+
+def _migrate(connection: Connection) -> None:
+    if (encoding := connection.scalar(text("SHOW server_encoding"))) != "UTF8":
+        raise MisconfiguredError(
+            f"The database is encoded in {encoding}, and what people say needs UTF8: create it anew, with "
+            "`createdb --encoding UTF8 --template template0`."
+        )
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
+    context.run_migrations()
 
 
 if context.is_offline_mode():
