@@ -2,7 +2,6 @@
 
 import gc
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +26,6 @@ from workers.engines.tts.vibevoice import VibevoiceEngine
 from workers.engines.tts.vits import VitsEngine
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_all(tmp_path_factory.mktemp("tts"))
-
-
-@pytest.fixture(scope="module", params=[pocket, vibevoice, vits], ids=lambda make: make.__name__)
-def engine(request: pytest.FixtureRequest, folder: Path) -> Iterator[SpeakingEngine]:
-    made: SpeakingEngine = request.param(folder)
-    made.load()
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def pocket_engine(folder: Path) -> Iterator[PocketTtsEngine]:
-    made = pocket(folder)
-    made.load()
-    yield made
-    made.close()
 
 
 # --- voices and languages ---------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from tests.engines import answered, results
 from tests.models.pocket import MARKS, make_pocket
 from tests.models.vibevoice import make_vibevoice
 from tests.models.voices import make_voices
-from tests.tts_engines import ALIKE, TEXTS, difference, make_all, pieces_of, pocket, spoken, vibevoice, vits
+from tests.tts_engines import ALIKE, TEXTS, difference, pieces_of, pocket, spoken, vibevoice, vits
 from voxqueue.audio import decode
 from voxqueue.errors import EngineRefused, EngineUnusable, VoxqueueError
 from voxqueue.sentences import PARAGRAPH_PAUSE_S, SENTENCE_PAUSE_S
@@ -25,27 +25,6 @@ from workers.engines.tts.vibevoice import _scheduler, _SteadyNoise
 from workers.serving import Answered
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_all(tmp_path_factory.mktemp("tts"))
-
-
-@pytest.fixture(scope="module", params=[pocket, vibevoice, vits], ids=lambda make: make.__name__)
-def engine(request: pytest.FixtureRequest, folder: Path) -> Iterator[SpeakingEngine]:
-    made: SpeakingEngine = request.param(folder)
-    made.load()
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def pocket_engine(folder: Path) -> Iterator[PocketTtsEngine]:
-    made = pocket(folder)
-    made.load()
-    yield made
-    made.close()
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, model: Any, method: str) -> list[int]:
