@@ -120,7 +120,7 @@ def _open_metrics_port(settings: Settings, exposition: Exposition) -> None:
     try:
         open_port(settings.metrics, exposition)
     except MisconfiguredError as error:
-        print(f"voxqueue: {error.detail}", file=sys.stderr)
+        print(f"Error: {error.detail}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -22,6 +22,7 @@ _EXPECTED = {
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
+    "string_pattern_mismatch": "must match {pattern}",
     "uuid_parsing": _ID,
     "uuid_type": _ID,
     "list_type": "must be a JSON array",

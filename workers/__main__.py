@@ -13,7 +13,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="voxqueue")
     roles = parser.add_subparsers(dest="role", required=True)
     worker = roles.add_parser("worker", help="run stages")
-    worker.add_argument("--stages", default=",".join(Stage), help="comma-separated: stt, llm, tts")
+    worker.add_argument("--stages", type=_stages, default=tuple(Stage), help="comma-separated: stt, llm, tts")
     worker.add_argument("--name", help="shown in Flower and in the fleet")
     courier = roles.add_parser("courier", help="do upkeep, and deliver webhooks")
     courier.add_argument("--name", help="shown in Flower and in the fleet")
@@ -26,12 +26,17 @@ def main() -> int:
             return _run_flower(arguments.address, arguments.port)
         if arguments.role == "courier":
             return run_courier(arguments.name)
-        return run_worker([Stage(name) for name in dict.fromkeys(arguments.stages.split(","))], arguments.name)
-    except ValueError as error:
-        parser.error(f"--stages: {error}; the stages are {', '.join(Stage)}")
+        return run_worker(arguments.stages, arguments.name)
     except VoxqueueError as error:
-        print(f"voxqueue: {error.detail}", file=sys.stderr)
+        print(f"Error: {error.detail}", file=sys.stderr)
         return 2
+
+
+def _stages(text: str) -> tuple[Stage, ...]:
+    try:
+        return tuple(Stage(name) for name in dict.fromkeys(text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; the stages are {', '.join(Stage)}") from error
 
 
 def _run_flower(address: str, port: int) -> int:

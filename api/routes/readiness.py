@@ -25,12 +25,14 @@ _TRY_AGAIN = {"Retry-After": "2"}
 _LATEST = 20
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", response_model=Alive, summary="Is this process alive?")
 async def livez() -> Response:
     """Depends on nothing: a restart would not mend a database."""
     return as_json(Alive())
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     response_model=ProcessReadiness,
@@ -43,6 +45,7 @@ def readyz(services: Use) -> Response:
     return as_json(body) if body.ready else as_json(body, 503, _TRY_AGAIN)
 
 
+@router.head("/health", include_in_schema=False)
 @router.get(
     "/health",
     response_model=Health,
@@ -58,6 +61,7 @@ def health(services: Use) -> Response:
     return as_json(Health(status="unavailable"), 503, _TRY_AGAIN)
 
 
+@router.head("/api/ready", include_in_schema=False)
 @router.get(
     "/api/ready",
     response_model=FleetReport | FleetBrief,

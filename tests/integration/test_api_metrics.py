@@ -167,5 +167,5 @@ def test_a_port_that_is_taken_ends_the_process_with_one_line(
         done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     [line] = done.stderr.strip().splitlines()
-    assert line.startswith(f"voxqueue: Nobody can listen on {LOOPBACK}:{taken}")
+    assert line.startswith(f"Error: Nobody can listen on {LOOPBACK}:{taken}")
     assert "VOXQUEUE_METRICS_PORT" in line

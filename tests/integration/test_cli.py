@@ -401,6 +401,14 @@ def test_a_wrong_setting_is_named() -> None:
     assert "VOXQUEUE_LOG_LEVEL" in ran.stderr
 
 
+@pytest.mark.parametrize("command", ["up", "api", "worker", "courier", "flower"])
+def test_a_setting_that_cannot_be_ends_every_process_with_one_line(command: str) -> None:
+    """Else a supervisor would start it again for ever, with nobody the wiser."""
+    ran = voxqueue(command, VOXQUEUE_READY_CRITICAL="stt,ears")
+    assert ran.returncode in (1, 2)
+    assert "VOXQUEUE_READY_CRITICAL: knows no stage ears" in one_line(ran.stderr)
+
+
 def test_help_imports_no_more_than_it_needs() -> None:
     heavy = "{'numpy', 'httpx', 'sqlalchemy', 'celery', 'pydantic', 'rich', 'redis'}"
     code = f"import sys, voxqueue.cli.main; print(sorted({heavy} & sys.modules.keys()))"

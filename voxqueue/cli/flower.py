@@ -14,8 +14,8 @@ def flower(
 ) -> None:
     """Run Flower. VOXQUEUE_FLOWER_BASIC_AUTH=user:password protects it, and lets it listen beyond loopback."""
     from voxqueue.cli.processes import become
-    from voxqueue.cli.settings import read_settings
     from voxqueue.errors import MisconfiguredError
+    from voxqueue.settings import settings as read_settings
 
     settings = read_settings()
     settings.redis.require_url()  # what is missing is better said here than in a traceback

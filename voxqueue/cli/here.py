@@ -8,7 +8,6 @@ import socket
 import typer
 
 from voxqueue.cli.console import FAILED, UNREACHABLE, complain, plain
-from voxqueue.cli.settings import read_settings
 
 
 def here() -> None:
@@ -16,6 +15,7 @@ def here() -> None:
     from redis.exceptions import RedisError
 
     from voxqueue.fleet import Fleet
+    from voxqueue.settings import settings as read_settings
 
     settings = read_settings()
     host = socket.gethostname()

@@ -94,8 +94,8 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `voxqueu
 @contextmanager
 def _transaction() -> Iterator["Session"]:
     """One transaction on the configured database. Raises `DatabaseUnavailable`."""
-    from voxqueue.cli.settings import read_settings
     from voxqueue.database.session import database_errors, open_engine, open_sessions
+    from voxqueue.settings import settings as read_settings
 
     engine = open_engine(read_settings().database)
     try:

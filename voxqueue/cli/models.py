@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from voxqueue.cli.console import FAILED, AsJson, complain, plain, print_json, remark
-from voxqueue.cli.settings import read_settings
 
 if TYPE_CHECKING:
     from voxqueue.models import Model
@@ -61,6 +60,7 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand is not None:
         return
     from voxqueue.models import models_of
+    from voxqueue.settings import settings as read_settings
 
     settings = read_settings()
     found = [_find(model, settings) for model in models_of(settings)]
@@ -81,6 +81,7 @@ def pull(
 ) -> None:
     """Fetch what is missing. Models of Ollama are pulled by its server."""
     from voxqueue.errors import EngineUnusable
+    from voxqueue.settings import settings as read_settings
 
     settings = read_settings()
     signal.signal(signal.SIGINT, _leave)

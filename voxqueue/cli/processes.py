@@ -39,7 +39,7 @@ def api(
     It asks for API keys, but for one that listens on a loopback address and has VOXQUEUE_API_KEYS not set.
     """
     from voxqueue import tracing
-    from voxqueue.cli.settings import read_settings
+    from voxqueue.settings import settings as read_settings
 
     settings = read_settings()  # what is missing is better said here than in a traceback of the server's
     settings.database.require_url()
@@ -92,10 +92,10 @@ def courier(name: Name = None) -> None:
 
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    from voxqueue.cli.settings import read_settings
     from voxqueue.database.migrate import upgrade
     from voxqueue.database.session import database_errors
     from voxqueue.errors import DatabaseUnavailable, MisconfiguredError
+    from voxqueue.settings import settings as read_settings
 
     url = read_settings().database.require_url()
     try:

@@ -45,27 +45,14 @@ def settings(
     if markdown:
         typer.echo(reference(), nl=False)
         return
-    for group in groups(read_settings()):
+    from voxqueue.settings import settings as read
+
+    for group in groups(read()):
         typer.echo(f"# {group.name}: {group.about}")
         for setting in group.settings:
             changed = "" if setting.value == setting.default else f"   [default: {setting.default or 'none'}]"
             typer.echo(f"{setting.variable}={setting.value}{changed}\n    {setting.description}")
         typer.echo()
-
-
-def read_settings() -> "Settings":
-    """This process's settings; `MisconfiguredError` that names the variables which are wrong."""
-    from pydantic import ValidationError
-
-    from voxqueue.errors import MisconfiguredError
-    from voxqueue.plain_words import what_is_expected
-    from voxqueue.settings import settings as read
-
-    try:
-        return read()
-    except ValidationError as error:
-        wrong = (f"VOXQUEUE_{'_'.join(map(str, it['loc'])).upper()}: {what_is_expected(it)}" for it in error.errors())
-        raise MisconfiguredError("; ".join(wrong) + ". See `voxqueue settings --markdown`.") from error
 
 
 def reference() -> str:

@@ -20,5 +20,7 @@ def up(
     VOXQUEUE_STORAGE_DIR is set is used instead of an own one.
     """
     from voxqueue.embedded import run_stack
+    from voxqueue.settings import settings
 
+    settings()  # else every process would say what is wrong with them, again and again
     run_stack(data, port=port, flower_port=flower_port if flower else None)

@@ -299,7 +299,10 @@ def _in_words(body: Mapping[str, Any]) -> str:
     if not body:
         return "waiting for the API"
     services: Mapping[str, Mapping[str, Any]] = body.get("services") or {}
-    stages = (f"{stage} {it.get('status')} ({it.get('engine') or 'no engine'})" for stage, it in services.items())
+    stages = (
+        f"{stage} {it.get('status')}" + (f" ({engine})" if (engine := it.get("engine")) else "")
+        for stage, it in services.items()
+    )
     reasons = (f"  degraded: {reason}" for reason in body.get("degraded_reasons") or ())
     return "\n".join([f"{body.get('state')}: {', '.join(stages)}", *reasons])
 

@@ -6,9 +6,11 @@
 from functools import cache
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from voxqueue.errors import MisconfiguredError
+from voxqueue.plain_words import what_is_expected
 from voxqueue.settings.engines import (
     FakeSettings,
     LlmSettings,
@@ -124,5 +126,9 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """This process's settings, from its environment."""
-    return Settings()
+    """This process's settings, from its environment; `MisconfiguredError` that names the variables which are wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = (f"VOXQUEUE_{'_'.join(map(str, it['loc'])).upper()}: {what_is_expected(it)}" for it in error.errors())
+        raise MisconfiguredError("; ".join(wrong) + ". See `voxqueue settings --markdown`.") from error

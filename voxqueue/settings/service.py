@@ -200,6 +200,13 @@ class ReadySettings(BaseModel):
         "out needs 1; with 0 nobody expects the stage",
     )
 
+    @field_validator("critical")
+    @classmethod
+    def _check_critical(cls, critical: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(critical) - set(Stage):
+            raise ValueError(f"knows no stage {', '.join(sorted(unknown))}; the stages are {', '.join(Stage)}")
+        return critical
+
     @field_validator("quorum")
     @classmethod
     def _check_quorum(cls, quorum: str) -> str:
