@@ -1,6 +1,5 @@
 """What a stack stands on: Postgres, Redis, a store and a language model, started here, and a proxy before each."""
 
-import logging
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -11,12 +10,11 @@ from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import boto3
-import httpx
-from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from tests.fault.proxy import Proxy
 from tests.wire_llm import OllamaServer, ollama
+from tests.wire_s3 import s3_server
 from voxqueue.embedded.postgres import prepared_postgres
 from voxqueue.embedded.processes import Server, await_answer
 from voxqueue.embedded.redis import prepared_redis
@@ -80,21 +78,16 @@ def run_store(
     if layout.store == "disk":
         disk = held.enter_context(small_disk(folder / "blobs"))
         return None, DiskStore(disk), disk, {"VOXQUEUE_STORAGE_DIR": str(disk), "VOXQUEUE_S3_BUCKET": ""}
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's, which would name every request
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    held.callback(server.stop)
-    _, port = server.get_host_and_port()
-    proxy = Proxy(("127.0.0.1", port))
+    endpoint = held.enter_context(s3_server())
+    proxy = Proxy(("127.0.0.1", urlsplit(endpoint).port or 0))
     held.callback(proxy.close)
-    httpx.post(f"http://127.0.0.1:{port}/moto-api/reset").raise_for_status()  # its state is the whole process's
     access = {"region": "eu-central-1", "access_key_id": "key", "secret_access_key": "secret"}
     boto3.Session(aws_access_key_id="key", aws_secret_access_key="secret", region_name="eu-central-1").client(
-        "s3", endpoint_url=f"http://127.0.0.1:{port}"
+        "s3", endpoint_url=endpoint
     ).create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     direct = S3Settings(
         bucket=BUCKET,
-        endpoint_url=f"http://127.0.0.1:{port}",
+        endpoint_url=endpoint,
         region="eu-central-1",
         access_key_id="key",
         secret_access_key=SecretStr("secret"),

@@ -9,13 +9,13 @@ from uuid import UUID
 
 import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from tests.integration.conftest import serving
 from tests.integration.test_api_bad_input import refused
 from tests.integration.test_api_jobs import submit
 from tests.moves import RESULTS, SPEECH_KEY, claim, done, finish, move, skipped
+from tests.wire_s3 import s3_server
 from voxqueue.database.session import Sessions
 from voxqueue.jobs import lifecycle
 from voxqueue.jobs.kinds import Kind
@@ -193,19 +193,16 @@ def test_a_lost_file_is_our_fault_and_says_nothing_of_keys(
 
 @pytest.fixture
 def s3_settings(api_settings: Settings) -> Iterator[Settings]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    bucket = S3Settings(
-        bucket="voices",
-        endpoint_url=f"http://{host}:{port}",
-        region="us-east-1",
-        access_key_id="key",
-        secret_access_key=SecretStr("secret"),
-    )
-    httpx.put(f"http://{host}:{port}/voices").raise_for_status()
-    yield api_settings.model_copy(update={"s3": bucket})
-    server.stop()
+    with s3_server() as endpoint:
+        bucket = S3Settings(
+            bucket="voices",
+            endpoint_url=endpoint,
+            region="us-east-1",
+            access_key_id="key",
+            secret_access_key=SecretStr("secret"),
+        )
+        httpx.put(f"{endpoint}/voices").raise_for_status()
+        yield api_settings.model_copy(update={"s3": bucket})
 
 
 def test_with_an_object_store_speech_is_fetched_from_there(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.integration.storage.stores import endpoint_of, moto_server, plain_client
+from tests.integration.storage.stores import plain_client
+from tests.wire_s3 import s3_server
 from voxqueue.cli.main import app
 from voxqueue.embedded.processes import free_port
 from voxqueue.fleet import EngineStatus, Fleet, StageReport, WorkerReport
@@ -76,8 +77,7 @@ def test_nobody_knows_without_redis(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_bucket_is_made_once_and_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    with moto_server() as server:
-        endpoint = endpoint_of(server)
+    with s3_server() as endpoint:
         for name, value in {
             "ENDPOINT_URL": endpoint,
             "BUCKET": "made",

@@ -3,17 +3,15 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 from uuid import uuid4
 
 import pytest
 
-from tests.integration.storage.stores import endpoint_of, moto_server, plain_client, s3_settings
+from tests.integration.storage.stores import plain_client, s3_settings
+from tests.wire_s3 import s3_server
 from voxqueue.storage import BlobStore, DiskStore
 from voxqueue.storage.s3 import S3Store
-
-if TYPE_CHECKING:
-    pass
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +26,8 @@ def no_aws_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    with moto_server() as server:
-        yield endpoint_of(server)
+    with s3_server() as address:
+        yield address
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
-"""Stores to test with, and what tests do with them. S3 is a real (moto) server."""
+"""Stores to test with, and what tests do with them."""
 
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
 import boto3
-from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from voxqueue.settings import S3Settings
@@ -21,21 +19,6 @@ SECRET = "sentinel-of-a-secret-key-7f3a"
 NOBODY = 65534
 AUDIO = "audio/ogg"
 BIG = 20 * 1024 * 1024
-
-
-@contextmanager
-def moto_server() -> Iterator[ThreadedMotoServer]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-def endpoint_of(server: ThreadedMotoServer) -> str:
-    host, port = server.get_host_and_port()
-    return f"http://{host}:{port}"
 
 
 def s3_settings(endpoint: str, bucket: str, *, prefix: str = "", url_seconds: int = 3600) -> S3Settings:

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,9 +11,6 @@ from voxqueue.errors import MisconfiguredError
 from voxqueue.settings import S3Settings, Settings, StorageSettings
 from voxqueue.storage import DiskStore, open_store
 from voxqueue.storage.s3 import S3Store
-
-if TYPE_CHECKING:
-    pass
 
 pytestmark = pytest.mark.integration
 

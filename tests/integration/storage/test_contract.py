@@ -6,7 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import pytest
 
@@ -24,9 +24,6 @@ from voxqueue.errors import BlobMissing
 from voxqueue.storage import BlobStore, DiskStore
 from voxqueue.storage.base import LONGEST_KEY
 from voxqueue.storage.s3 import PART_BYTES, S3Store
-
-if TYPE_CHECKING:
-    pass
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 from uuid import uuid4
 
 import pytest
@@ -18,9 +18,6 @@ import pytest
 from tests.integration.storage.stores import AUDIO, BIG, NOBODY, Breaking, every_call, keys, put
 from voxqueue.errors import StorageUnavailable
 from voxqueue.storage import DiskStore, LocalFile
-
-if TYPE_CHECKING:
-    pass
 
 pytestmark = pytest.mark.integration
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -24,21 +24,17 @@ from tests.integration.storage.stores import (
     BIG,
     SECRET,
     Breaking,
-    endpoint_of,
     every_call,
     keys,
-    moto_server,
     plain_client,
     put,
     s3_settings,
 )
+from tests.wire_s3 import s3_server
 from voxqueue.errors import BlobMissing, MisconfiguredError, StorageUnavailable
 from voxqueue.settings import S3Settings
 from voxqueue.storage import BlobStore, RemoteUrl
 from voxqueue.storage.s3 import PART_BYTES, S3Store
-
-if TYPE_CHECKING:
-    pass
 
 pytestmark = pytest.mark.integration
 
@@ -210,8 +206,7 @@ def assert_unavailable_and_silent(raised: dict[str, BaseException | None], caplo
 
 def test_s3_that_stopped_is_unavailable_soon(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    with moto_server() as server:
-        address = endpoint_of(server)
+    with s3_server() as address:
         plain_client(address).create_bucket(Bucket="notes")
         put(S3Store(s3_settings(address, "notes")), "a/b")
     raised, seconds = all_at_once(S3Store(s3_settings(address, "notes")))
