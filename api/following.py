@@ -16,14 +16,12 @@ from uuid import UUID
 from anyio import CapacityLimiter, to_thread
 
 from api.fleet_report import FleetReports, Told
-from api.waiting import JobWatch
+from api.waiting import LOOK_AGAIN_DEAF_S, LOOK_AGAIN_S, JobWatch
 from voxqueue.errors import Unavailable
 from voxqueue.jobs.repository import JobLine
 
 _GAP_S = 0.5  # between two events of one stream
 _QUEUES_GAP_S = 2.0  # between two reports of the fleet that differ in their queues alone
-_LOOK_AGAIN_S = 15.0
-_LOOK_AGAIN_DEAF_S = 1.0  # while Redis does not tell us of changes
 
 T = TypeVar("T")
 _looking = CapacityLimiter(8)  # threads of their own: a thousand streams must not keep requests waiting
@@ -57,7 +55,7 @@ async def follow(
                 if is_over(now):
                     return
             with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), _LOOK_AGAIN_S if watch.hears else _LOOK_AGAIN_DEAF_S)
+                await asyncio.wait_for(changed.wait(), LOOK_AGAIN_S if watch.hears else LOOK_AGAIN_DEAF_S)
             with suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), max(0.0, told_at + _GAP_S - time.monotonic()))
 

@@ -1,7 +1,7 @@
 """Waits for jobs without holding a thread or a database session; this and `following` are where things are `async`.
 
 Redis says which job has changed; whoever waits for that job then looks at the database. What Redis does not say is
-found by looking now and then anyway.
+found by looking now and then anyway, and often while nobody hears Redis.
 """
 
 import asyncio
@@ -23,9 +23,11 @@ from voxqueue.settings import RedisSettings
 
 log = logging.getLogger(__name__)
 
-_LOOK_AGAIN_S = 1.0
+LOOK_AGAIN_S = 15.0
+LOOK_AGAIN_DEAF_S = 1.0
 _PAUSE_S = 1.0  # before Redis is tried again
 _SILENCE_S = 15.0  # after which the connection is checked
+_DEAF = float("inf")
 
 
 class JobWatch:
@@ -38,7 +40,12 @@ class JobWatch:
         self._followers: dict[UUID, set[asyncio.Event]] = {}  # for any change
         self._observers: set[Callable[[UUID], None]] = set()
         self.stopping = False
-        self.hears = False  # whether Redis tells us of changes now
+        self._heard_since = _DEAF  # from then on Redis has told us of every change
+
+    @property
+    def hears(self) -> bool:
+        """Whether Redis tells us of changes now."""
+        return self._heard_since < _DEAF
 
     async def wait(
         self,
@@ -56,14 +63,17 @@ class JobWatch:
         """
         deadline = time.monotonic() + seconds
         with self.awaiting_end(job_id) as finished:  # before looking: what happens from here on wakes us
-            while not (await run_in_threadpool(is_over) or self.stopping or await has_left()):
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
+            looked_at = float("-inf")
+            while not (finished.is_set() or self.stopping or await has_left()):
+                now = time.monotonic()
+                if looked_at < max(self._heard_since, now - LOOK_AGAIN_S):
+                    if await run_in_threadpool(is_over):
+                        return
+                    looked_at = now
+                if (remaining := deadline - time.monotonic()) <= 0:
                     return
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(finished.wait(), min(remaining, _LOOK_AGAIN_S))
-                if finished.is_set():
-                    return
+                    await asyncio.wait_for(finished.wait(), min(remaining, LOOK_AGAIN_DEAF_S))
 
     def awaiting_end(self, job_id: UUID) -> AbstractContextManager[asyncio.Event]:
         """An event that is set when the job has ended, and when this process is to stop."""
@@ -110,6 +120,13 @@ class JobWatch:
         for told in self._observers:
             told(change.job_id)
 
+    def _hear_since(self, instant: float) -> None:
+        """Have followers look: so far they relied on hearing, or have missed what happened while nobody heard."""
+        self._heard_since = instant
+        for events in self._followers.values():
+            for changed in events:
+                changed.set()
+
     async def _listen(self) -> None:
         while True:
             try:
@@ -117,7 +134,7 @@ class JobWatch:
             except (RedisError, OSError, ValueError) as error:  # the last: somebody else spoke on our channel
                 log.debug("nobody tells us of changes, looking once a second instead: %s", error)
             finally:
-                self.hears = False
+                self._hear_since(_DEAF)
             await asyncio.sleep(_PAUSE_S)
 
     async def _hear(self) -> None:
@@ -131,7 +148,7 @@ class JobWatch:
         )
         async with client, client.pubsub(ignore_subscribe_messages=True) as announcements:
             await announcements.subscribe(self._channel)
-            self.hears = True
+            self._hear_since(time.monotonic())
             while True:
                 message = await announcements.get_message(timeout=_SILENCE_S)
                 for change in parse(message["data"]) if message is not None else ():

@@ -1,0 +1,68 @@
+"""How often those who wait for a job look at the database: seldom while Redis is heard, each second while it is not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+import pytest
+
+from api.waiting import JobWatch
+from voxqueue.embedded.processes import free_port
+from voxqueue.settings import RedisSettings
+
+pytestmark = pytest.mark.integration
+
+WAITED_S = 3.5
+
+
+async def _stays() -> bool:
+    return False
+
+
+async def _until(happened: Callable[[], bool]) -> None:
+    while not happened():
+        await asyncio.sleep(0.01)
+
+
+def looks(settings: RedisSettings, during: Callable[[JobWatch], Awaitable[None]]) -> int:
+    """How often somebody looked who waited for `WAITED_S` for a job that does not end, in a watch that listens."""
+    count = 0
+
+    def is_over() -> bool:
+        nonlocal count
+        count += 1
+        return False
+
+    async def waited() -> None:
+        watch = JobWatch(settings)
+        async with watch.listening():
+            await during(watch)
+            await watch.wait(uuid4(), seconds=WAITED_S, is_over=is_over, has_left=_stays)
+
+    asyncio.run(waited())
+    return count
+
+
+def test_who_hears_redis_does_not_ask_the_database_over_and_over(redis_url: str) -> None:
+    """A thousand who wait would else ask it a thousand times a second."""
+
+    async def heard(watch: JobWatch) -> None:
+        await asyncio.wait_for(_until(lambda: watch.hears), 5)
+
+    assert looks(RedisSettings(url=redis_url), heard) == 1
+
+
+def test_who_does_not_hear_redis_asks_each_second() -> None:
+    async def at_once(watch: JobWatch) -> None:
+        assert not watch.hears
+
+    assert looks(RedisSettings(url=f"redis://127.0.0.1:{free_port()}/0"), at_once) >= 3
+
+
+def test_what_happened_before_redis_was_heard_again_is_looked_for(redis_url: str) -> None:
+    """Whoever began to wait deaf would else learn of it only much later."""
+
+    async def deaf(watch: JobWatch) -> None:
+        assert not watch.hears  # the connection is made while the waiting goes on
+
+    assert looks(RedisSettings(url=redis_url), deaf) in (2, 3)  # 3 if Redis was not heard within a second
