@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from api.routes.page import Page
+from api.routes.page import read
 from tests.integration.conftest import serving
 from voxqueue.languages import LANGUAGES
 from voxqueue.settings import DatabaseSettings, RedisSettings, S3Settings, Settings, StorageSettings
@@ -62,9 +62,9 @@ def test_a_page_that_has_not_changed_is_not_sent_again(url: str) -> None:
 def test_the_version_changes_with_every_file(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("{{web}}")
     (tmp_path / "a.js").write_text("1")
-    before = Page.read(tmp_path)
+    before = read(tmp_path)
     (tmp_path / "a.js").write_text("2")
-    assert Page.read(tmp_path).version != before.version
+    assert read(tmp_path).version != before.version
     assert before.version in before.html.body.decode()
 
 
