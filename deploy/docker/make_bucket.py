@@ -7,7 +7,7 @@ import sys
 from os import environ
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 
 def make_bucket() -> None:
@@ -20,9 +20,10 @@ def make_bucket() -> None:
     )
     try:
         s3.create_bucket(Bucket=environ["VOXQUEUE_S3_BUCKET"])
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
-            sys.exit(f"The bucket was not made: {error}")
+    except (s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
+        return
+    except (BotoCoreError, ClientError) as error:
+        sys.exit(f"The bucket was not made: {error}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from tests.fault.proxy import Proxy
 from tests.wire_llm import OllamaServer, ollama
-from tests.wire_s3 import s3_server
+from tests.wire_seaweedfs import seaweedfs_server
 from voxqueue.embedded.postgres import prepared_postgres
 from voxqueue.embedded.processes import Server, await_answer
 from voxqueue.embedded.redis import prepared_redis
@@ -78,17 +78,19 @@ def run_store(
     if layout.store == "disk":
         disk = held.enter_context(small_disk(folder / "blobs"))
         return None, DiskStore(disk), disk, {"VOXQUEUE_STORAGE_DIR": str(disk), "VOXQUEUE_S3_BUCKET": ""}
-    endpoint = held.enter_context(s3_server())
+    own = folder / "seaweedfs"
+    own.mkdir()
+    endpoint = held.enter_context(seaweedfs_server(own, access_key="key", secret_key="secret"))
     proxy = Proxy(("127.0.0.1", urlsplit(endpoint).port or 0))
     held.callback(proxy.close)
-    access = {"region": "eu-central-1", "access_key_id": "key", "secret_access_key": "secret"}
-    boto3.Session(aws_access_key_id="key", aws_secret_access_key="secret", region_name="eu-central-1").client(
-        "s3", endpoint_url=endpoint
-    ).create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    access = {"region": "us-east-1", "access_key_id": "key", "secret_access_key": "secret"}
+    boto3.Session("key", "secret", region_name="us-east-1").client("s3", endpoint_url=endpoint).create_bucket(
+        Bucket=BUCKET
+    )
     direct = S3Settings(
         bucket=BUCKET,
         endpoint_url=endpoint,
-        region="eu-central-1",
+        region="us-east-1",
         access_key_id="key",
         secret_access_key=SecretStr("secret"),
     )

@@ -1,15 +1,10 @@
-"""What containers run beside Voxqueue itself: the health check of a worker, and the making of the bucket."""
+"""What containers run beside Voxqueue itself: the health check of a worker."""
 
-import os
-import runpy
 import socket
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.integration.storage.stores import plain_client
-from tests.wire_s3 import s3_server
 from voxqueue.cli.main import app
 from voxqueue.embedded.processes import free_port
 from voxqueue.fleet import EngineStatus, Fleet, StageReport, WorkerReport
@@ -17,8 +12,6 @@ from voxqueue.settings import RedisSettings, WorkerSettings, settings
 from voxqueue.stages import Stage
 
 pytestmark = pytest.mark.integration
-
-MAKE_BUCKET = Path(__file__).parents[2] / "deploy" / "docker" / "make_bucket.py"
 
 
 @pytest.fixture
@@ -72,20 +65,3 @@ def test_nobody_knows_without_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     said = here(monkeypatch, f"redis://127.0.0.1:{free_port()}/0")
     assert said.exit_code == 3
     assert "Redis does not answer" in said.stderr
-
-
-def test_the_bucket_is_made_once_and_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    with s3_server() as endpoint:
-        for name, value in {
-            "ENDPOINT_URL": endpoint,
-            "BUCKET": "made",
-            "REGION": "us-east-1",
-            "ACCESS_KEY_ID": "k",
-            "SECRET_ACCESS_KEY": "s",
-        }.items():
-            monkeypatch.setenv(f"VOXQUEUE_S3_{name}", value)
-        for _ in range(2):
-            runpy.run_path(str(MAKE_BUCKET), run_name="__main__")
-        assert [it["Name"] for it in plain_client(endpoint).list_buckets()["Buckets"]] == ["made"]

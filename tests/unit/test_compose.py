@@ -1,4 +1,4 @@
-"""docker-compose.yml, .env.example and the Dockerfile, held against the code that they run."""
+"""docker-compose.yml, its two examples and the Dockerfile, held against the code that they run."""
 
 import os
 import re
@@ -27,7 +27,15 @@ TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ENV_EXAMPLE = (ROOT / ".env.example").read_text("utf-8")
-EXAMPLE = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", ENV_EXAMPLE, re.MULTILINE))
+SETTINGS_EXAMPLE = (ROOT / "voxqueue.env.example").read_text("utf-8")
+
+
+def variables(example: str) -> dict[str, str]:
+    return dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", example, re.MULTILINE))
+
+
+EXAMPLE = variables(ENV_EXAMPLE)
+EXAMPLE_SETTINGS = variables(SETTINGS_EXAMPLE)
 KNOWN = {setting.variable for group in groups(Settings.model_construct()) for setting in group.settings}
 OURS = {name for name, service in SERVICES.items() if service["image"].startswith("${IMAGE:-voxqueue}:")}
 ONCE = {"migrate", "bucket"}
@@ -36,6 +44,27 @@ ANSWERS = ROOT / "deploy" / "docker" / "answers"
 _REFERENCE = re.compile(r"\$\{(\w+)(?::[?-][^}]*)?\}")
 _REQUIRED = re.compile(r"\$\{\w+:\?[^}]+\}")
 _SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|AUTH|API_KEY$")
+_BY_DATABASE = {"VOXQUEUE_DATABASE_URL": "POSTGRES_PASSWORD"}
+_BY_REDIS = {"VOXQUEUE_REDIS_URL": "REDIS_PASSWORD"}
+_BY_S3 = {"VOXQUEUE_S3_SECRET_ACCESS_KEY": "S3_PASSWORD"}
+_BY_ALL = _BY_DATABASE | _BY_REDIS | _BY_S3
+_MODELS = _BY_ALL | {"HF_TOKEN": "HF_TOKEN"}
+SECRETS_OF = {
+    "postgres": {"POSTGRES_PASSWORD": "POSTGRES_PASSWORD"},
+    "redis": {"REDISCLI_AUTH": "REDIS_PASSWORD"},
+    "seaweedfs": {"AWS_SECRET_ACCESS_KEY": "S3_PASSWORD", "WEED_JWT_FILER_SIGNING_KEY": "S3_PASSWORD"},
+    "migrate": _BY_DATABASE,
+    "bucket": _BY_S3,
+    "api": _BY_ALL,
+    "courier": _BY_ALL,
+    "worker-llm": _BY_ALL | {"VOXQUEUE_OPENAI_API_KEY": "VOXQUEUE_OPENAI_API_KEY"},
+    "worker-stt": _MODELS,
+    "worker-tts": _MODELS,
+    "worker-stt-gpu": _MODELS,
+    "worker-tts-gpu": _MODELS,
+    "flower": _BY_REDIS | {"VOXQUEUE_FLOWER_BASIC_AUTH": "FLOWER_PASSWORD"},
+    "grafana": {"GF_SECURITY_ADMIN_PASSWORD": "GRAFANA_PASSWORD"},
+}
 
 
 def environment(service: dict[str, Any]) -> dict[str, str]:
@@ -45,6 +74,7 @@ def environment(service: dict[str, Any]) -> dict[str, str]:
 def test_every_variable_is_one_that_voxqueue_reads() -> None:
     """A setting that was renamed would be passed on, ignored, and missed in production."""
     named = {name for service in SERVICES.values() for name in environment(service)} | set(EXAMPLE)
+    named |= set(EXAMPLE_SETTINGS)
     named |= set(_REFERENCE.findall(TEXT))
     assert {name for name in named if name.startswith("VOXQUEUE_")} - KNOWN == set()
 
@@ -57,20 +87,40 @@ def test_what_compose_asks_of_the_environment_is_in_the_example() -> None:
 def test_the_example_is_what_the_settings_take(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("VOXQUEUE_")]:
         monkeypatch.delenv(name)
-    for name, value in EXAMPLE.items():
+    for name, value in (EXAMPLE | EXAMPLE_SETTINGS).items():
         monkeypatch.setenv(name, value)
     settings = Settings()
     for stage in Stage:
         assert len(settings.engine_names(stage)) == 1, f"{stage}: a stand-in must not take over unseen in production"
 
 
+def test_what_is_set_in_voxqueue_env_is_not_overruled() -> None:
+    """Compose prefers its own `environment`, so that a setting which stands in both would be ignored unseen."""
+    assert not set(EXAMPLE_SETTINGS) & set(EXAMPLE)
+    for name in OURS:
+        assert SERVICES[name]["env_file"] == "voxqueue.env", name
+        assert not set(EXAMPLE_SETTINGS) & set(environment(SERVICES[name])), name
+
+
+def test_each_service_gets_its_own_secrets_alone() -> None:
+    secrets = {name for name in EXAMPLE if _SECRET.search(name)}
+    got: dict[str, dict[str, str]] = {}
+    for name, service in SERVICES.items():
+        for variable, value in environment(service).items():
+            for secret in secrets & set(_REFERENCE.findall(value)):
+                got.setdefault(name, {})[variable] = secret
+    assert got == SECRETS_OF
+
+
 def test_no_secret_stands_in_the_files() -> None:
     assert {name: value for name, value in EXAMPLE.items() if _SECRET.search(name) and value} == {}
+    assert not [name for name in EXAMPLE_SETTINGS if _SECRET.search(name)], "every process gets these"
     for name, service in SERVICES.items():
         for variable, value in environment(service).items():
             plain = _REQUIRED.sub("", value)
             if _SECRET.search(variable):
-                assert plain in {"", "admin:"}, f"{name} has {variable} in plain sight"
+                optional = re.sub(r"\$\{\w+:-\}", "", plain)
+                assert optional in {"", "admin:"}, f"{name} has {variable} in plain sight"
             assert not re.search(r"://[^/@:]*:[^/@]+@", plain), f"{name} has a password in {variable}"
 
 
@@ -99,6 +149,13 @@ def test_every_stage_is_served(profile: str) -> None:
         if service.get("command", [])[:2] == ["voxqueue", "worker"] and profile in service.get("profiles", [profile])
     ]
     assert sorted(served) == sorted(Stage)
+
+
+def test_the_example_runs_ollama_for_those_who_ask_it() -> None:
+    assert EXAMPLE["COMPOSE_PROFILES"] == "cpu,ollama"
+    assert EXAMPLE_SETTINGS["VOXQUEUE_LLM_ENGINES"] == "ollama"
+    assert SERVICES["ollama"]["profiles"] == ["ollama"]
+    assert SERVICES["ollama-gpu"]["profiles"] == ["ollama-gpu"]
 
 
 def test_nothing_is_published_to_others_unasked() -> None:
@@ -146,16 +203,27 @@ def run(*words: str | Path, **how: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, check=False, capture_output=True, text=True, timeout=60, **how)
 
 
-def test_docker_compose_understands_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("profile", ["cpu", "gpu", "monitoring", "cpu,ollama", "gpu,ollama-gpu,monitoring"])
+def test_docker_compose_understands_it(tmp_path: Path, profile: str) -> None:
+    """Without a password of Grafana, which only those need who run it."""
     compose = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
     if not shutil.which(compose[0]) or run(*compose, "version").returncode != 0:
         pytest.skip("docker compose is not installed")
     shutil.copy(ROOT / "docker-compose.yml", tmp_path)
-    (tmp_path / ".env").write_text(re.sub(r"(?m)^(\w+_PASSWORD)=$", r"\1=abc", ENV_EXAMPLE))
-    for profile in ("cpu", "gpu", "cpu,monitoring"):
-        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "COMPOSE_PROFILES": profile}
-        done = run(*compose, "config", cwd=tmp_path, env=env)
-        assert done.returncode == 0, done.stderr
+    (tmp_path / "voxqueue.env").write_text(SETTINGS_EXAMPLE)
+    passwords = re.sub(r"(?m)^(\w+_PASSWORD)=$", r"\1=abc", ENV_EXAMPLE)
+    (tmp_path / ".env").write_text(passwords.replace("GRAFANA_PASSWORD=abc\n", ""))
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "COMPOSE_PROFILES": profile}
+    done = run(*compose, "config", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+
+
+def test_grafana_does_not_start_with_its_well_known_password() -> None:
+    entrypoint = [word.replace("$$", "$") for word in SERVICES["grafana"]["entrypoint"]]
+    done = run(*entrypoint, env={"PATH": os.environ["PATH"], "GF_SECURITY_ADMIN_PASSWORD": ""})
+    assert (done.returncode, done.stderr) == (2, "Set GRAFANA_PASSWORD in .env.\n")
+    started = run(*entrypoint, env={"PATH": os.environ["PATH"], "GF_SECURITY_ADMIN_PASSWORD": "abc"})
+    assert "/run.sh" in started.stderr, "the shell goes on to what the image starts, which is not on this machine"
 
 
 def test_hadolint_finds_no_fault_with_the_dockerfile() -> None:

@@ -42,7 +42,7 @@ def test_every_alert_says_what_to_do() -> None:
         assert alert["labels"]["severity"] in {"warning", "critical"}, name
         assert notes["summary"], name
         assert notes["description"].endswith("."), name
-        assert notes["runbook"] == f"docs/operate.md#{name.lower()}"
+        assert notes["runbook"] == f"section {name} of docs/operate.md in the repository of Voxqueue"
 
 
 def test_the_runbook_has_a_section_for_every_alert() -> None:

@@ -1,4 +1,4 @@
-"""The stores: a folder on disk, and S3 as a real (moto) server speaks it."""
+"""The stores: a folder on disk, and S3 as real servers (moto, SeaweedFS) speak it."""
 
 import os
 from collections.abc import Iterator
@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.integration.storage.stores import plain_client, s3_settings
+from tests.integration.storage.stores import ACCESS_KEY, SECRET, plain_client, s3_settings
 from tests.wire_s3 import s3_server
+from tests.wire_seaweedfs import seaweedfs_server
 from voxqueue.storage import BlobStore, DiskStore
 from voxqueue.storage.s3 import S3Store
 
@@ -25,16 +26,26 @@ def no_aws_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
+def moto() -> Iterator[str]:
     with s3_server() as address:
         yield address
 
 
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("seaweedfs")
+    with seaweedfs_server(folder, access_key=ACCESS_KEY, secret_key=SECRET) as address:
+        yield address
+
+
+@pytest.fixture(scope="module", params=["moto", "seaweedfs"])
+def endpoint(request: pytest.FixtureRequest) -> str:
+    return cast(str, request.getfixturevalue(request.param))
+
+
 @pytest.fixture
 def bucket(endpoint: str) -> str:
-    name = f"notes-{uuid4().hex}"
-    plain_client(endpoint).create_bucket(Bucket=name)
-    return name
+    return new_bucket(endpoint)
 
 
 @pytest.fixture
@@ -54,6 +65,15 @@ def disk(root: Path) -> DiskStore:
     return DiskStore(root)
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture(params=["disk", "moto", "seaweedfs"])
 def store(request: pytest.FixtureRequest) -> BlobStore:
-    return cast(BlobStore, request.getfixturevalue(request.param))
+    if request.param == "disk":
+        return cast(BlobStore, request.getfixturevalue("disk"))
+    address = request.getfixturevalue(request.param)
+    return S3Store(s3_settings(address, new_bucket(address)))
+
+
+def new_bucket(address: str) -> str:
+    name = f"notes-{uuid4().hex}"
+    plain_client(address).create_bucket(Bucket=name)
+    return name

@@ -14,7 +14,7 @@ from voxqueue.storage import BlobStore
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-
+ACCESS_KEY = "AKIATESTING"
 SECRET = "sentinel-of-a-secret-key-7f3a"
 NOBODY = 65534
 AUDIO = "audio/ogg"
@@ -27,7 +27,7 @@ def s3_settings(endpoint: str, bucket: str, *, prefix: str = "", url_seconds: in
         prefix=prefix,
         endpoint_url=endpoint,
         region="eu-central-1",
-        access_key_id="AKIATESTING",
+        access_key_id=ACCESS_KEY,
         secret_access_key=SecretStr(SECRET),
         url_seconds=url_seconds,
     )
@@ -40,8 +40,8 @@ def plain_client(endpoint: str) -> "S3Client":
         "s3",
         endpoint_url=endpoint,
         region_name="us-east-1",
-        aws_access_key_id="AKIATESTING",
-        aws_secret_access_key="other",
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET,
     )
 
 
