@@ -39,6 +39,7 @@ from voxqueue.errors import MisconfiguredError
 from voxqueue.metrics.exposition import Exposition, open_port
 from voxqueue.settings import ApiSettings, LimitsSettings, Settings
 from voxqueue.settings import settings as process_settings
+from voxqueue.settings.variables import log_unknown_variables
 from voxqueue.telemetry import set_up_logging
 from voxqueue.tracing import end_tracing, set_up_tracing
 
@@ -66,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings is None:
         settings = process_settings()
         set_up_logging(settings)
+        log_unknown_variables()
         set_up_tracing("voxqueue-api")
         _open_metrics_port(settings, exposition)
 

@@ -3,7 +3,7 @@
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,12 +27,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Said:
-    """One answer. The last `missing` bytes of the length that it promises never come."""
+    """One answer. Of the `missing` bytes at the end of the length that it promises, only what is in `late` comes."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     missing: int = 0
+    late: Iterable[bytes] = ()
 
     @classmethod
     def json(cls, value: object, status: int = 200, **headers: str) -> "Said":
@@ -93,6 +94,7 @@ class Wire:
                 self.send_header("Content-Length", str(len(said.body) + said.missing))
                 self.end_headers()
                 self.wfile.write(b"" if self.command == "HEAD" else said.body)
+                self.wfile.writelines(said.late)
                 if said.missing:
                     self.close_connection = True
 

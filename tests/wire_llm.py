@@ -148,6 +148,7 @@ class OpenaiServer(LlmServer):
     Attributes:
         key: Who does not bring it is turned away.
         lists: Whether it lists its models.
+        listed: What it lists in place of them; None for what is there.
         finish: Why a reply ends; None for as `whole` says.
         refusal: What is said in place of a reply.
     """
@@ -156,6 +157,7 @@ class OpenaiServer(LlmServer):
         super().__init__(*models)
         self.key: str | None = None
         self.lists = True
+        self.listed: list[str] | None = None
         self.finish: str | None = None
         self.refusal: str | None = None
 
@@ -164,11 +166,12 @@ class OpenaiServer(LlmServer):
         return f"{self.wire.url}/v1"
 
     def _answer(self, asked: Asked) -> Said:
-        brought = {name.lower(): value for name, value in asked.headers.items()}["authorization"]
+        brought = {name.lower(): value for name, value in asked.headers.items()}.get("authorization")
         if self.key and brought != f"Bearer {self.key}":
             return problem(401, f"Incorrect API key provided: {brought}")
         if asked.path == "/v1/models" and self.lists:
-            return Said.json({"object": "list", "data": [{"id": model, "object": "model"} for model in self.models]})
+            listed = self.models if self.listed is None else self.listed
+            return Said.json({"object": "list", "data": [{"id": model, "object": "model"} for model in listed]})
         body = json.loads(asked.body or b"{}")
         if asked.path != "/v1/chat/completions" or body["model"] not in self.models:
             return problem(404, "There is no such thing here")

@@ -11,16 +11,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from voxqueue import hub
-from voxqueue.errors import EngineUnusable, MisconfiguredError
+from voxqueue.errors import EngineUnusable
 from voxqueue.settings import ModelsSettings, Settings
 from voxqueue.stages import Stage
-
-ENGINES: dict[Stage, tuple[str, ...]] = {
-    Stage.STT: ("faster_whisper", "parakeet", "pocketsphinx", "fake"),
-    Stage.LLM: ("ollama", "openai", "transformers", "echo", "fake"),
-    Stage.TTS: ("pocket_tts", "vibevoice", "vits", "espeak", "fake"),
-}
-"""The engines there are. Workers have them, which nothing here may import."""
 
 WHISPER_SIZES = {
     **{
@@ -91,23 +84,9 @@ _VITS = _Files((*_TEXT, "*.safetensors"), ("config.json", "*.safetensors", "voca
 
 
 def models_of(settings: Settings) -> list[Model]:
-    """The models of every engine that the settings list, stage by stage, best engine first, each once.
-
-    Raises:
-        MisconfiguredError: The settings list an engine that does not exist.
-    """
-    for stage in Stage:
-        for name in settings.engine_names(stage):
-            if name not in ENGINES[stage]:
-                raise unknown_engine(stage, name)
+    """The models of every engine that the settings list, stage by stage, best engine first, each once."""
     engines = [name for stage in Stage for name in settings.engine_names(stage)]
     return list(dict.fromkeys(model for name in engines for model in engine_models(settings, name)))
-
-
-def unknown_engine(stage: Stage, name: str) -> MisconfiguredError:
-    """What to raise where the settings list an engine that does not exist."""
-    known = ", ".join(sorted(ENGINES[stage]))
-    return MisconfiguredError(f"No {stage} engine is called {name!r}. VOXQUEUE_{stage.upper()}_ENGINES knows: {known}.")
 
 
 def engine_models(settings: Settings, engine: str) -> list[Model]:

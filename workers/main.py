@@ -20,6 +20,7 @@ from voxqueue.metrics.exposition import Exposition, open_port
 from voxqueue.metrics.gpu import GpuCollector
 from voxqueue.queue import UPKEEP_QUEUE, JobQueue
 from voxqueue.settings import Settings, settings
+from voxqueue.settings.variables import log_unknown_variables
 from voxqueue.stages import Stage
 from voxqueue.storage import BlobStore, open_store
 from voxqueue.telemetry import set_up_logging
@@ -241,6 +242,7 @@ class _Worker:
 def _ground(role: str, node: str) -> Ground:
     config = settings()
     set_up_logging(config, worker=node)
+    log_unknown_variables()
     set_up_tracing(f"voxqueue-{role}", node)
     engine = open_engine(config.database)
     return Ground(

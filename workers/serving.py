@@ -108,6 +108,8 @@ class Served:
             VoxqueueError: Why there is no answer.
         """
         asking = _Asking(self, wanted, alone, on_progress)
+        for wish in self.engine.ignored(request):
+            asking.degrade(f"{self.engine.name} ignores {wish}")
         with self._lock:
             self._under_way += 1
         try:

@@ -130,7 +130,11 @@ class JobView(BaseModel):
     started_at: Utc | None
     finished_at: Utc | None
     language: str | None = Field(description="As wished for; `transcript.language` has what was heard")
+    instructions: str | None
     voice: str | None
+    audio_format: AudioFormat | None = Field(
+        description="What the spoken reply is delivered as; null where nothing is spoken"
+    )
     priority: Priority
     options: dict[str, Any] = Field(
         description="Of `task`, `prompt`, `hotwords`, `word_timestamps` and `reply_schema` those that were wished for"
@@ -163,7 +167,9 @@ class JobView(BaseModel):
             started_at=job.started_at,
             finished_at=job.finished_at,
             language=job.language,
+            instructions=job.instructions,
             voice=job.voice,
+            audio_format=AudioFormat(job.audio_format) if Stage.TTS in job.kind.stages else None,
             priority=job.priority,
             options=job.options,
             metadata=job.client_metadata,

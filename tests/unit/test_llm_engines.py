@@ -1,6 +1,10 @@
 """The engines that ask a server: what they send, what they make of what goes wrong there, and when they stop asking."""
 
+import json
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -51,6 +55,25 @@ def test_ollama_is_asked_with_constant_options_and_loaded_with_the_same() -> Non
         assert [chat["think"] for chat in server.chats] == [False, False]
 
 
+def llama_cpp_part(finish_reason: str | None, delta: dict[str, Any], **more: Any) -> str:
+    choice = {"finish_reason": finish_reason, "index": 0, "delta": delta}
+    told = {"created": 1795288475, "id": "chatcmpl-u", "model": "tiny.gguf", "system_fingerprint": "b11434"}
+    return json.dumps({"choices": [choice], **told, "object": "chat.completion.chunk", **more})
+
+
+def test_what_llama_cpp_streams_is_read() -> None:
+    """Its first part has no content, its thoughts are no part of a reply, and its last part has more than is known."""
+    with openai() as (server, engine):
+        parts = [
+            llama_cpp_part(None, {"role": "assistant", "content": None}),
+            llama_cpp_part(None, {"reasoning_content": "Hm."}),
+            llama_cpp_part(None, {"content": "At six."}),
+            llama_cpp_part("stop", {}, timings={"cache_n": 0, "prompt_n": 21, "prompt_ms": 7.94}),
+        ]
+        server.faults.append(instead(stream(*parts, "[DONE]")))
+        assert ask(engine) == LlmResult("At six.")
+
+
 def test_openai_bounds_the_reply() -> None:
     with openai() as (server, engine):
         ask(engine)
@@ -71,6 +94,17 @@ def test_a_schema_reaches_the_server_and_its_reply_is_data(kind: str) -> None:
         assert isinstance(error_of(engine, LlmRequest("Where?", schema=SCHEMA)), EngineFailed)
         assert isinstance(error_of(engine, LlmRequest("Where?", schema={"type": "town"})), EngineRefused)
         assert len(server.chats) == 2, "a schema that is refused costs no call"
+
+
+def test_a_schema_that_a_server_cannot_follow_is_told_from_other_refusals() -> None:
+    """llama.cpp makes a grammar of it, and speaks of samplers and templates where it cannot."""
+    with openai() as (server, engine):
+        server.faults.append(instead(problem(400, "Failed to initialize samplers: failed to parse grammar")))
+        refused = error_of(engine, LlmRequest("Where?", schema=SCHEMA))
+        assert type(refused) is EngineRefused
+        assert "failed to parse grammar. Perhaps it cannot follow this schema" in refused.detail
+        server.faults.append(instead(problem(400, "request (900 tokens) exceeds the available context size")))
+        assert "schema" not in error_of(engine, LlmRequest("Where?", schema=SCHEMA)).detail
 
 
 @both
@@ -106,7 +140,7 @@ def hung_up(right: Said) -> Said:
 OLLAMA_FAULTS: dict[str, tuple[Fault, type[VoxqueueError], str]] = {
     "bad request": (ollama_says(400, "no such role"), EngineRefused, "no such role"),
     "vanished": (ollama_says(404, "model 'tiny' not found"), EngineUnavailable, "not pulled: ollama pull tiny"),
-    "no ollama": (instead(Said(404, b"404 page not found")), EngineUnavailable, "answered 404: 404 page not found"),
+    "no ollama": (instead(Said(404, b"404 page not found")), EngineUnavailable, "is no Ollama"),
     "broken": (ollama_says(500, "llama runner ended"), EngineFailed, "llama runner ended"),
     "busy": (ollama_says(503, "maximum pending requests"), EngineUnavailable, "maximum pending requests"),
     "gateway": (instead(Said(502, b"<html>")), EngineUnavailable, "502"),
@@ -131,7 +165,18 @@ def test_each_error_of_ollama_is_told_apart(case: str) -> None:
 
 
 OPENAI_FAULTS: dict[str, tuple[Fault, type[VoxqueueError], str]] = {
-    "bad request": (instead(problem(400, "context length exceeded")), EngineRefused, "context length exceeded"),
+    "bad request": (instead(problem(400, "no such role")), EngineRefused, "no such role"),
+    "too long": (
+        instead(problem(400, "request (10690 tokens) exceeds the available context size (512 tokens)")),
+        EngineRefused,
+        "too long for the model: request (10690 tokens)",
+    ),
+    "too long for vLLM": (
+        instead(problem(400, "This model's maximum context length is 2048 tokens. However, you requested 2348.")),
+        EngineRefused,
+        "too long for the model: This model's maximum",
+    ),
+    "wrong address": (instead(problem(404, "File Not Found")), EngineUnavailable, "File Not Found. Check VOXQUEUE_"),
     "unprocessable": (instead(problem(422, "no such field")), EngineRefused, "no such field"),
     "fastapi": (instead(Said.json({"detail": "no tiny"}, 400)), EngineRefused, "answered 400: no tiny"),
     "plain words": (instead(Said(500, b"out of luck")), EngineFailed, "answered 500: out of luck"),
@@ -140,12 +185,12 @@ OPENAI_FAULTS: dict[str, tuple[Fault, type[VoxqueueError], str]] = {
     "vanished": (instead(problem(404, "no model tiny")), EngineUnavailable, "no model tiny"),
     "too many": (instead(problem(429, "slow down", retry_after="7")), EngineUnavailable, "slow down"),
     "broken": (instead(problem(500, f"oops, {KEY} failed")), EngineFailed, "oops, *** failed"),
-    "busy": (instead(problem(503, "loading")), EngineUnavailable, "loading"),
+    "busy": (instead(problem(503, "Loading model")), EngineUnavailable, "answered 503: Loading model"),
     "late gateway": (instead(Said(504)), DeadlineExceeded, "504"),
     "garbage": (instead(Said(body=b"data: <html>\n\n")), EngineFailed, "is VOXQUEUE_OPENAI_URL right?"),
     "mid-stream": (instead(stream('{"error": {"message": "out of luck"}}')), EngineFailed, "out of luck"),
     "hung up": (hung_up, EngineUnavailable, "hung up before it answered"),
-    "cut": (cut, EngineFailed, "broke off"),
+    "cut": (cut, EngineFailed, "broke off: peer closed connection"),
     "unfinished": (lambda right: stream(*[]), EngineFailed, "broke off"),
 }
 
@@ -172,6 +217,23 @@ def test_a_server_that_hangs_or_never_ends_is_late(kind: str) -> None:
         server.gate.set()
     with LOADED[kind](timeout_s=0.05) as (server, engine):
         server.faults.append(endless)
+        assert type(error_of(engine)) is DeadlineExceeded
+
+
+def test_a_server_that_only_says_that_it_is_still_there_is_late() -> None:
+    """llama.cpp and gateways send empty comments while nothing comes: no read of the connection is ever late."""
+
+    def pings() -> Iterator[bytes]:
+        while True:
+            time.sleep(0.02)
+            yield b":\n\n"
+
+    def pinging(right: Said) -> Said:
+        first = right.body.split(b"\n\n")[0]
+        return Said(body=first + b"\n\n", headers=right.headers, missing=1_000_000_000, late=pings())
+
+    with openai(timeout_s=0.3) as (server, engine):
+        server.faults.append(pinging)
         assert type(error_of(engine)) is DeadlineExceeded
 
 

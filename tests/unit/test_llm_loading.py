@@ -73,6 +73,16 @@ def test_it_is_said_where_ollama_runs_the_model(in_vram: float, device: str) -> 
         engine.close()
 
 
+@pytest.mark.parametrize("key", [None, KEY])
+@pytest.mark.parametrize("pull", [False, True])
+def test_a_server_that_is_no_ollama_is_told_apart_from_one_without_the_model(pull: bool, key: str | None) -> None:
+    with wire_llm.openai("tiny") as server:
+        server.key = key
+        detail = load_error(ollama_engine(server, url=server.wire.url, pull=pull))
+        assert "is no Ollama" in detail
+        assert "VOXQUEUE_OPENAI_URL" in detail
+
+
 @both
 def test_an_address_is_shown_without_its_login(kind: str) -> None:
     make = MAKE[kind]
@@ -92,6 +102,24 @@ def test_openai_takes_the_only_model_that_there_is() -> None:
         engine.load()
         assert engine.model == "lonely"
         assert isinstance(ask(engine), LlmResult)
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("listed", "shown"), [("/srv/models/lonely.gguf", "lonely.gguf"), ("org/lonely", "org/lonely")]
+)
+def test_the_model_that_answers_is_shown_whatever_is_asked_for(
+    listed: str, shown: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """llama.cpp answers to any name. Where on the server a model lies is nobody's business."""
+    with wire_llm.openai(listed, "asked-for") as server:
+        server.listed = [listed]
+        engine = openai_engine(server, model="asked-for")
+        engine.load()
+        assert engine.model == shown
+        assert f"has only the model {listed}, and is asked for asked-for" in caplog.text
+        ask(engine)
+        assert server.chats[0]["model"] == "asked-for"
         engine.close()
 
 
@@ -123,7 +151,7 @@ def test_the_key_is_sent_and_a_wrong_one_is_not_shown(monkeypatch: pytest.Monkey
         detail = load_error(openai_engine(server, api_key="sk-wrong"))
         assert "VOXQUEUE_OPENAI_API_KEY" in detail
         assert "sk-wrong" not in detail
-        load_error(openai_engine(server))
+        assert "it wants a key, set VOXQUEUE_OPENAI_API_KEY" in load_error(openai_engine(server))
         assert "sk-of-somebody-else" not in json.dumps([asked.headers for asked in server.wire.asked])
 
 

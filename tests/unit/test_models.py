@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from voxqueue.errors import EngineUnusable
-from voxqueue.models import ENGINES, WHISPER_SIZES, Model, engine_models, fetch, locate, models_of, provide, size_of
-from voxqueue.settings import ModelsSettings, Settings
+from voxqueue.models import WHISPER_SIZES, Model, engine_models, fetch, locate, models_of, provide, size_of
+from voxqueue.settings import ENGINES, ModelsSettings, Settings
 from voxqueue.stages import Stage
 from workers.engines import registry
 
@@ -114,7 +114,7 @@ def test_a_word_that_is_no_size_and_no_folder_is_refused_with_the_sizes() -> Non
 
 
 def test_every_engine_of_the_workers_is_known_by_name() -> None:
-    """Else `voxqueue models` takes a newcomer for a misspelt name."""
+    """Else every process takes a newcomer for a misspelt name."""
     assert {stage: set(names) for stage, names in ENGINES.items()} == {
         stage: set(engines) for stage, engines in registry.ENGINES.items()
     }

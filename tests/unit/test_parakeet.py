@@ -281,7 +281,9 @@ def test_the_multilingual_model_is_told_by_its_name(kind: Kind, tmp_path: Path) 
     with loaded(make_parakeet(tmp_path / "Parakeet-TDT-0.6b-v3", kind, blank=1.0)) as engine:
         assert read(ask_language(engine, "uk")).language == "uk"
         assert read(ask_language(engine, None)).language is None  # it does not say which one it heard
-        assert isinstance(ask_language(engine, "ja"), EngineRefused)
+        refused = ask_language(engine, "ja")
+        assert isinstance(refused, EngineRefused)
+        assert "VOXQUEUE_STT_ENGINES" in refused.detail, "and what to do about it"
 
 
 def test_the_settings_know_better_which_languages_a_model_knows(folder: Path) -> None:
@@ -302,8 +304,8 @@ def test_prompts_and_hotwords_are_left_out_and_the_job_is_told(folder: Path) -> 
     asked: list[dict[str, Any]] = [{"prompt": "Dear Zoe,"}, {"hotwords": "Zoe"}, {"prompt": " "}, {}]
     with loaded(folder) as engine:
         told = answered(engine, [replace(SttRequest(audio=[note(0, 1)]), **options) for options in asked])
-    how = ("parakeet takes no prompt and no hotwords",)
-    assert [one.degradations for one in told if not isinstance(one, Exception)] == [how, how, (), ()]
+    prompt, hotwords = ("parakeet ignores prompt",), ("parakeet ignores hotwords",)
+    assert [one.degradations for one in told if not isinstance(one, Exception)] == [prompt, hotwords, (), ()]
 
 
 # --- loading ----------------------------------------------------------------------------------------------------------

@@ -105,7 +105,10 @@ class StageRun(Answer):
 
 
 class Job(Answer):
-    """One piece of work: queued, running, succeeded, failed or canceled. `progress` goes from 0 to 100."""
+    """One piece of work: queued, running, succeeded, failed or canceled. `progress` goes from 0 to 100.
+
+    From `language` to `text` stands what was asked for.
+    """
 
     id: str
     kind: str
@@ -115,9 +118,17 @@ class Job(Answer):
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    language: str | None = None
+    instructions: str | None = None
+    voice: str | None = None
+    audio_format: str | None = None
+    priority: str | None = None
+    options: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    webhook_url: str | None = None
+    webhook_events: tuple[str, ...] | None = None
     note: Note | None = None
     text: str | None = None
-    options: dict[str, Any] = {}
     stages: tuple[StageRun, ...] = ()
     degradations: tuple[str, ...] = ()
     transcript: Transcript | None = None

@@ -23,6 +23,7 @@ def open_engine(settings: DatabaseSettings) -> Engine:
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
+        hide_parameters=True,  # its errors are logged, and parameters are what people said and asked for
         connect_args={
             "connect_timeout": 5,
             "options": "-c statement_timeout=30000",

@@ -3,15 +3,17 @@
 ``docs/settings.md`` is written from here by ``voxqueue settings --markdown``; a test holds the two together.
 """
 
+import re
 from functools import cache
 from typing import Literal
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from voxqueue.errors import MisconfiguredError
 from voxqueue.plain_words import what_is_expected
 from voxqueue.settings.engines import (
+    ENGINES,
     FakeSettings,
     LlmSettings,
     ModelsSettings,
@@ -26,6 +28,7 @@ from voxqueue.settings.engines import (
     VibevoiceSettings,
     VitsSettings,
     WhisperSettings,
+    unknown_engine,
 )
 from voxqueue.settings.service import (
     ApiSettings,
@@ -44,6 +47,7 @@ from voxqueue.settings.service import (
 from voxqueue.stages import Stage
 
 __all__ = [
+    "ENGINES",
     "ApiSettings",
     "DatabaseSettings",
     "FakeSettings",
@@ -72,6 +76,7 @@ __all__ = [
     "WhisperSettings",
     "WorkerSettings",
     "settings",
+    "unknown_engine",
 ]
 
 
@@ -128,7 +133,24 @@ class Settings(BaseSettings):
 def settings() -> Settings:
     """This process's settings, from its environment; `MisconfiguredError` that names the variables which are wrong."""
     try:
-        return Settings()
+        found = Settings()
     except ValidationError as error:
         wrong = (f"VOXQUEUE_{'_'.join(map(str, it['loc'])).upper()}: {what_is_expected(it)}" for it in error.errors())
         raise MisconfiguredError("; ".join(wrong) + ". See `voxqueue settings --markdown`.") from error
+    except SettingsError as error:  # it names a field of ours, and not the variable
+        [field] = re.findall(r'"(\w+)"', str(error))[:1]
+        raise MisconfiguredError(f"VOXQUEUE_{field.upper()}, or one that begins so, must be a JSON object.") from error
+    _check_engines(found)
+    return found
+
+
+def _check_engines(found: Settings) -> None:
+    """A worker would try again for ever to warm an engine that does not exist, or none at all."""
+    for stage in Stage:
+        names = found.stage(stage).engines
+        if not names:
+            known = ", ".join(sorted(ENGINES[stage]))
+            raise MisconfiguredError(f"VOXQUEUE_{stage.upper()}_ENGINES names no engine; it knows: {known}.")
+        for name in names:
+            if name not in ENGINES[stage]:
+                raise unknown_engine(stage, name)

@@ -1,11 +1,31 @@
-"""The groups of the stages, and one for each engine that has something to set."""
+"""Which engines there are; the groups of the stages, and one for each engine that has something to set."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, SecretStr
 
+from voxqueue.errors import MisconfiguredError
 from voxqueue.settings.values import Names, Numbers
+from voxqueue.stages import Stage
+
+ENGINES: dict[Stage, tuple[str, ...]] = {
+    Stage.STT: ("faster_whisper", "parakeet", "pocketsphinx", "fake"),
+    Stage.LLM: ("ollama", "openai", "transformers", "echo", "fake"),
+    Stage.TTS: ("pocket_tts", "vibevoice", "vits", "espeak", "fake"),
+}
+"""The engines there are, by name. Workers have them, which nothing here may import."""
+
+
+def unknown_engine(stage: Stage, name: str) -> MisconfiguredError:
+    """What to raise where the settings list an engine that does not exist."""
+    near = get_close_matches(name.lower(), ENGINES[stage], n=1)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    known = ", ".join(sorted(ENGINES[stage]))
+    return MisconfiguredError(
+        f"No {stage} engine is called {name!r}.{meant} VOXQUEUE_{stage.upper()}_ENGINES knows: {known}."
+    )
 
 
 class StageSettings(BaseModel):

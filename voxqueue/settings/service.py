@@ -14,7 +14,7 @@ from voxqueue.stages import Stage
 class DatabaseSettings(BaseModel):
     """Postgres, the truth."""
 
-    url: str | None = Field(None, description="`postgresql+psycopg://user:password@host/name`")
+    url: str | None = Field(None, description="`postgresql://user:password@host:5432/name`")
     pool_size: int = Field(20, ge=8, description="Connections one process may hold; upkeep alone needs up to five")
 
     def require_url(self) -> str:
@@ -22,6 +22,7 @@ class DatabaseSettings(BaseModel):
             raise MisconfiguredError(
                 "No database: set VOXQUEUE_DATABASE_URL, or use `voxqueue up`, which brings its own."
             )
+        _check_port("VOXQUEUE_DATABASE_URL", self.url)
         for plain in ("postgresql://", "postgres://"):  # what hosting providers hand out; we speak through psycopg 3
             if self.url.startswith(plain):
                 return "postgresql+psycopg://" + self.url.removeprefix(plain)
@@ -39,7 +40,18 @@ class RedisSettings(BaseModel):
     def require_url(self) -> str:
         if not self.url:
             raise MisconfiguredError("No Redis: set VOXQUEUE_REDIS_URL, or use `voxqueue up`, which brings its own.")
+        if not self.url.startswith(("redis://", "rediss://")):
+            raise MisconfiguredError("VOXQUEUE_REDIS_URL must begin with redis://, or rediss:// for TLS.")
+        _check_port("VOXQUEUE_REDIS_URL", self.url)
         return self.url
+
+
+def _check_port(variable: str, url: str) -> None:
+    """Refuse what every driver would refuse too, with a traceback."""
+    host = url.partition("//")[2].partition("?")[0].rpartition("@")[2].partition("/")[0].rpartition("]")[2]
+    _, colon, port = host.partition(":")
+    if colon and not port.isdecimal():
+        raise MisconfiguredError(f"{variable} has {port!r} where the port belongs, which must be a number.")
 
 
 class StorageSettings(BaseModel):

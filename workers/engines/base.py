@@ -87,6 +87,7 @@ class Engine(ABC, Generic[RequestT, ResultT, PieceT, OutputT]):
         stand_in: Why nobody should mistake this engine for the real thing; None where it is one.
         max_batch: Most pieces it can take in one call; None leaves that to the settings.
         parallel: How many threads may call it at once. More than one only where something else does the batching.
+        ignores: Which wishes of a request, by the names of its fields, it cannot heed; the job then says so.
         takes_all_cores: Whether a model call, where it runs on a CPU, keeps the whole of it busy.
         ceiling: Most cost of a batch that its memory holds, as found out by running out of it.
         on_progress: What `load` tells of its longer steps: what is being done, and which share of it, from 0 to 1.
@@ -95,6 +96,7 @@ class Engine(ABC, Generic[RequestT, ResultT, PieceT, OutputT]):
     stage: ClassVar[Stage]
     name: ClassVar[str]
     stand_in: ClassVar[str | None] = None
+    ignores: ClassVar[tuple[str, ...]] = ()
     takes_all_cores: ClassVar[bool] = False
     model: str = ""
     device: str = "cpu"
@@ -143,6 +145,11 @@ class Engine(ABC, Generic[RequestT, ResultT, PieceT, OutputT]):
     @abstractmethod
     def warmup_request(self, longest: bool) -> RequestT:
         """A request for warming: a short one, or one as long as a single piece comes."""
+
+    def ignored(self, request: RequestT) -> list[str]:
+        """The wishes of a request that it cannot heed. A blank text is no wish."""
+        wishes = {name: getattr(request, name) for name in self.ignores}
+        return [name for name, wish in wishes.items() if (wish.strip() if isinstance(wish, str) else wish)]
 
     def close(self) -> None:
         """Give back memory and handles. The engine can be loaded again afterwards."""

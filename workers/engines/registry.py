@@ -1,9 +1,9 @@
-"""Which engines exist. To add one: a file in ``engines/<stage>/``, a line here, its name in `voxqueue.models`."""
+"""Which engines exist. To add one: a file in ``engines/<stage>/``, a line here, its name in
+`voxqueue.settings.engines`."""
 
 from importlib import import_module
 
-from voxqueue.models import unknown_engine
-from voxqueue.settings import Settings
+from voxqueue.settings import Settings, unknown_engine
 from voxqueue.stages import Stage
 from workers.engines.base import AnyEngine
 

@@ -19,6 +19,7 @@ from workers.engines.llm.speaking import Prompt, Written
 if TYPE_CHECKING:
     import ollama
 
+_NOT_THERE = (404, 405, 501)
 _LOADING_S = 900.0  # silence while tens of gigabytes come from a slow disk, or while a download stalls
 
 
@@ -60,7 +61,7 @@ class OllamaEngine(ServerEngine):
         try:
             client.show(self.model)
         except ollama.ResponseError as error:
-            if error.status_code != 404 or not self.settings.ollama.pull:
+            if not _lacks_model(error) or not self.settings.ollama.pull:
                 raise
             self._pull(client)
         client.chat(self.model, [], options=self._options, keep_alive=-1)
@@ -134,8 +135,13 @@ class OllamaEngine(ServerEngine):
 
         url = without_login(self.settings.ollama.url)
         match error:
-            case ollama.ResponseError(status_code=404) if "model" in str(error.error):
+            case ollama.ResponseError() if _lacks_model(error):
                 return EngineUnavailable(f"model {self.model} is not pulled: ollama pull {self.model}")
+            case ollama.ResponseError() if error.status_code in _NOT_THERE or not isinstance(error.error, str):
+                return EngineUnavailable(
+                    f"What answers at {url} is no Ollama. Set VOXQUEUE_OLLAMA_URL; or, if it speaks as OpenAI does, "
+                    "take the engine openai and set VOXQUEUE_OPENAI_URL."
+                )
             case ollama.ResponseError(status_code=status) if status > 0:
                 return explain_status(status, f"Ollama at {url}", str(error.error))
             case ollama.ResponseError():
@@ -152,6 +158,11 @@ class OllamaEngine(ServerEngine):
                 return EngineFailed(f"Ollama broke off: {error}"[:300])
         odd = f"What answers at {url} does not speak as Ollama does ({type(error).__name__})"
         return EngineFailed(f"{odd}: is VOXQUEUE_OLLAMA_URL right?")
+
+
+def _lacks_model(error: "ollama.ResponseError") -> bool:
+    """Whether Ollama says that it has no such model; others say 404 of everything that only Ollama has."""
+    return error.status_code == 404 and isinstance(error.error, str) and "model" in error.error
 
 
 def _device(client: "ollama.Client", model: str) -> str:

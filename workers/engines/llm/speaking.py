@@ -118,7 +118,10 @@ def read_written(written: Written, request: LlmRequest, settings: LlmSettings) -
         EngineFailed: It is no reply; another try may bring one.
     """
     text = _HALF_A_THOUGHT.sub("", _THOUGHT.sub("", written.text))
-    broke_off = f"The reply broke off after {settings.reply_tokens} tokens. Raise VOXQUEUE_LLM_REPLY_TOKENS."
+    broke_off = (
+        f"The reply is longer than {settings.reply_tokens} tokens, or than the model's context, and broke off. "
+        "Raise VOXQUEUE_LLM_REPLY_TOKENS, or the context."
+    )
     if request.schema is not None:
         if written.cut:
             raise EngineFailed(broke_off)

@@ -21,6 +21,7 @@ class FakeSttEngine(WholeSttEngine):
     """Deterministic: the same samples give the same words."""
 
     name = "fake"
+    ignores = ("prompt", "hotwords")
     stand_in = STAND_IN
 
     def __init__(self, settings: Settings) -> None:

@@ -29,6 +29,12 @@ _DETECTED_ON = 4  # windows at the beginning of a long note that vote on its lan
 _WHISPER_CODES = {"jv": "jw"}
 _STANDARD_CODES = {theirs: ours for ours, theirs in _WHISPER_CODES.items()}
 
+_PROMPT_TOKENS = MOST_TOKENS - 10  # and some room for the marks around them
+
+# Their vocabularies are multilingual, and yet they were trained on English alone, or not to translate.
+_ENGLISH_ONLY = {repo for size, repo in models.WHISPER_SIZES.items() if size.startswith("distil-")}
+_NO_TRANSLATORS = {repo for size, repo in models.WHISPER_SIZES.items() if "turbo" in size}
+
 
 class FasterWhisperEngine(SttEngine[Piece, Heard]):
     """Any Whisper in CTranslate2's format, from tiny to large-v3-turbo and distilled ones."""
@@ -40,6 +46,7 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._own = settings.whisper
+        self._repo: str | None = None  # where the model lies on the hub, if it is one of the hub
         self._workers: ThreadPoolExecutor | None = None
         self._calls = 1
 
@@ -70,7 +77,7 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
         except (ValueError, RuntimeError, OSError) as error:
             raise EngineUnusable(f"faster_whisper cannot load {folder}: {error}") from error
         ctranslate2.set_random_seed(0)  # a window that needs a higher temperature says the same when it is run again
-        self.model = self._own.model
+        self.model, self._repo = self._own.model, model.repo
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="whisper")
         self._calls = workers
         self._decoder = WhisperDecoder(whisper, self._own)
@@ -97,7 +104,7 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
     def answer(self, request: SttRequest, ask: Ask[Piece, Heard]) -> SttResult:
         language = self._check(request)
         windows = Windows(request.audio)
-        pieces = ask.prepared(self._pieces(request, windows, language))
+        pieces = ask.prepared(self._pieces(request, windows, language, self._prompt(request, ask)))
         detected: dict[str, float] = {}
         if language is None:
             first = list(islice(pieces, _DETECTED_ON))
@@ -117,18 +124,22 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
 
     def _check(self, request: SttRequest) -> str | None:
         """The language in the model's word, or None to find out. Raises `EngineRefused`."""
-        multilingual = self._loaded.whisper.model.is_multilingual
-        if request.task is Task.TRANSLATE and not multilingual:
+        multilingual = self._loaded.whisper.model.is_multilingual and self._repo not in _ENGLISH_ONLY
+        if request.task is Task.TRANSLATE and (not multilingual or self._repo in _NO_TRANSLATORS):
             raise EngineRefused(f"The Whisper model {self.model} cannot translate. Ask for the transcript instead.")
         if request.language is None:
             return None if multilingual else "en"
         code = _WHISPER_CODES.get(request.language, request.language)
         if not (self._loaded.whisper.hf_tokenizer.token_to_id(f"<|{code}|>") if multilingual else code == "en"):
-            raise EngineRefused(f"The Whisper model {self.model} does not know the language {request.language!r}.")
+            raise EngineRefused(
+                f"The Whisper model {self.model} does not know the language {request.language!r}. Name one that does "
+                "in VOXQUEUE_WHISPER_MODEL."
+            )
         return code
 
-    def _pieces(self, request: SttRequest, windows: Windows, language: str | None) -> Iterator[Piece]:
-        prompt = self._prompt(request)
+    def _pieces(
+        self, request: SttRequest, windows: Windows, language: str | None, prompt: tuple[int, ...]
+    ) -> Iterator[Piece]:
         for window in windows:
             yield Piece(
                 features=self.features(window),
@@ -146,14 +157,18 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
         )
         return features
 
-    def _prompt(self, request: SttRequest) -> tuple[int, ...]:
+    def _prompt(self, request: SttRequest, ask: Ask[Piece, Heard]) -> tuple[int, ...]:
         """What stands before the transcript: hotwords, then the prompt, as if they had been said before."""
         texts = [text.strip() for text in (request.hotwords, request.prompt) if text and text.strip()]
         if not texts:
             return ()
-        encoded = [self._loaded.whisper.hf_tokenizer.encode(" " + text, add_special_tokens=False).ids for text in texts]
-        previous = self._loaded.whisper.hf_tokenizer.token_to_id("<|startofprev|>")
-        return (previous, *list(chain.from_iterable(encoded))[-(MOST_TOKENS - 10) :])
+        tokenizer = self._loaded.whisper.hf_tokenizer
+        encoded = (tokenizer.encode(" " + text, add_special_tokens=False).ids for text in texts)
+        tokens = list(chain.from_iterable(encoded))
+        if len(tokens) > _PROMPT_TOKENS:
+            read = f"the last {_PROMPT_TOKENS} of {len(tokens)} tokens"
+            ask.degrade(f"{self.name} read only {read} of hotwords and prompt")
+        return (tokenizer.token_to_id("<|startofprev|>"), *tokens[-_PROMPT_TOKENS:])
 
     def _agree(self, first: list[Piece], ask: Ask[Piece, Heard]) -> tuple[dict[str, float], list[Piece]]:
         """The language of a long note, by the windows at its beginning: each votes with its seconds of speech."""

@@ -32,6 +32,7 @@ class ParakeetEngine(SttEngine[Piece, Heard]):
     """A Parakeet with a CTC or a TDT decoder, in the format of transformers. It does not tell languages apart."""
 
     name = "parakeet"
+    ignores = ("prompt", "hotwords")
     takes_all_cores = True
     _decoder: ParakeetDecoder | None = None
 
@@ -78,8 +79,6 @@ class ParakeetEngine(SttEngine[Piece, Heard]):
 
     def answer(self, request: SttRequest, ask: Ask[Piece, Heard]) -> SttResult:
         decoder, language = self._loaded, self._check(request)
-        if any(text and text.strip() for text in (request.prompt, request.hotwords)):
-            ask.degrade("parakeet takes no prompt and no hotwords")
         windows = Windows(request.audio)
         heard: list[Heard] = []
         pieces = ask.prepared(Piece(decoder.features(window.samples), window.clock) for window in windows)
@@ -98,7 +97,8 @@ class ParakeetEngine(SttEngine[Piece, Heard]):
         if request.language not in self._languages:
             raise EngineRefused(
                 f"The Parakeet model {self.model} does not know the language {request.language!r}: it knows "
-                f"{', '.join(self._languages)}."
+                f"{', '.join(self._languages)}. Name a model or an engine for that language in "
+                "VOXQUEUE_PARAKEET_MODEL or VOXQUEUE_STT_ENGINES."
             )
         return request.language
 

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
 from voxqueue.extras import install
 from voxqueue.settings import Settings
-from voxqueue.stages import SAMPLE_RATE, Segment, SttRequest, SttResult
-from workers.engines.base import Ask, WholeSttEngine
+from voxqueue.stages import SAMPLE_RATE, Segment, SttRequest, SttResult, Task
+from workers.engines.base import WholeSttEngine
 from workers.engines.stt.babble import babble
 from workers.engines.stt.speech_spans import Span, find_speech
 from workers.engines.stt.sphinx_process import HEADER
@@ -35,8 +35,6 @@ _SPEECH_RMS = 0.1
 # words per minute 77 % of the words were wrong without the noise and 19 % with it.
 _NOISE_RMS = 150.0
 
-_IGNORED = ("prompt", "hotwords", "word_timestamps")  # of a request
-
 _VARIANT = re.compile(r"\(\d+\)$")  # "a(2)" is the second pronunciation of "a"
 _FILLER = re.compile(r"<.*>|\[.*\]|\+\+.*\+\+")  # <sil>, [NOISE], ++UM++
 
@@ -45,6 +43,7 @@ class PocketsphinxEngine(WholeSttEngine):
     """A small recogniser from before neural networks, one decoder process per core."""
 
     name = "pocketsphinx"
+    ignores = ("prompt", "hotwords", "word_timestamps")
     stand_in = (
         "pocketsphinx is a small recogniser from before neural networks: English only, and it gets more than "
         "a third of the words of real speech wrong."
@@ -74,12 +73,6 @@ class PocketsphinxEngine(WholeSttEngine):
             self._idle.put(decoder)
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="pocketsphinx")
         self.model = "cmusphinx-en-us"
-
-    def answer(self, request: SttRequest, ask: Ask[SttRequest, SttResult]) -> SttResult:
-        for option in _IGNORED:
-            if getattr(request, option):
-                ask.degrade(f"pocketsphinx ignores {option}")
-        return super().answer(request, ask)
 
     def run(self, batch: Sequence[SttRequest]) -> Sequence[SttResult | VoxqueueError]:
         prepared = [_refusal(request) or self._submit(request) for request in batch]
@@ -160,6 +153,8 @@ class _Decoder:
 
 
 def _refusal(request: SttRequest) -> VoxqueueError | None:
+    if request.task is Task.TRANSLATE:
+        return EngineRefused("pocketsphinx cannot translate. Ask for the transcript instead.")
     if request.language is None or request.language.lower().partition("-")[0] == "en":
         return None
     return EngineRefused(

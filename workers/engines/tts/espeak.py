@@ -17,7 +17,7 @@ from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, Voxqueu
 from voxqueue.extras import install
 from voxqueue.languages import find_language
 from voxqueue.stages import TtsRequest, TtsResult
-from workers.engines.base import Voice, WholeTtsEngine
+from workers.engines.base import Ask, Voice, WholeTtsEngine
 
 DEFAULT_VOICE = "en-us"
 WORDS_PER_MINUTE = 160
@@ -176,10 +176,16 @@ class EspeakEngine(WholeTtsEngine):
 
     def voices(self) -> Sequence[Voice]:
         known = self._espeak.voices if self._espeak else ()
-        return [Voice(code, find_language(code) or code.partition("-")[0]) for code in known]
+        return [Voice(code, _language_of(code)) for code in known]
 
     def variants(self) -> Sequence[str]:
         return list(self._espeak.variants) if self._espeak else []
+
+    def answer(self, request: TtsRequest, ask: Ask[TtsRequest, TtsResult]) -> TtsResult:
+        spoken = _language_of(request.voice.lower().partition("+")[0]) if request.voice else None
+        if spoken is not None and request.language is not None and spoken != _language_of(request.language):
+            ask.degrade(f"espeak reads {request.language!r} with the voice {request.voice!r}, which is for {spoken!r}")
+        return super().answer(request, ask)
 
     def run(self, batch: Sequence[TtsRequest]) -> Sequence[TtsResult | VoxqueueError]:
         if self._espeak is None:
@@ -188,6 +194,10 @@ class EspeakEngine(WholeTtsEngine):
 
     def close(self) -> None:
         self._espeak = None
+
+
+def _language_of(code: str) -> str:
+    return find_language(code) or code.partition("-")[0]
 
 
 def _speak(synthesiser: Espeak, request: TtsRequest) -> TtsResult | VoxqueueError:
