@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from api.security_headers import security_headers
 from voxqueue.errors import BodyTooLarge, InvalidRequest, NotFound, VoxqueueError
 from voxqueue.plain_words import what_is_expected
+from voxqueue.telemetry import about, mark_as_logged
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +75,22 @@ async def _voxqueue_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, VoxqueueError)
     if error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem(error, request.url.path)
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    _log(request, error)
     return _our_fault(request, error.code, error.type, error.title)
 
 
-async def _unexpected_error(request: Request, _error: Exception) -> Response:
-    """Not logged here: the framework raises the error again after this answer, and the server logs its traceback."""
+async def _unexpected_error(request: Request, error: Exception) -> Response:
+    """Answers what nobody has foreseen. The framework raises the error again after this, for the server to log it."""
+    _log(request, error)
+    mark_as_logged(error)
     return _our_fault(request, VoxqueueError.code, VoxqueueError("").type, VoxqueueError.title)
+
+
+def _log(request: Request, error: Exception) -> None:
+    """Here, while the request's trace is the current one, and without its query, which may hold secrets."""
+    method, path = request.method, request.url.path
+    with about(method=method, path=path):
+        log.error("%s %s failed", method, path, exc_info=error)
 
 
 def _our_fault(request: Request, code: str, type_: str, title: str) -> Response:

@@ -17,7 +17,8 @@ from voxqueue import tracing
 from voxqueue.settings import Settings
 
 _CHATTY = ("celery.worker.strategy", "celery.app.trace", "httpx", "httpx2", "alembic.runtime.migration")
-_SERVERS = ("uvicorn", "uvicorn.access")  # they bring handlers of their own
+_LOGGED = "__voxqueue_logged__"
+_SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.access")  # they bring levels and handlers of their own
 
 
 class _Requests(logging.Filter):
@@ -33,7 +34,15 @@ class _Requests(logging.Filter):
         return True
 
 
-_REQUESTS = _Requests()  # one, so that a logger has it once
+class _Once(logging.Filter):
+    """Leaves out the server's line about an error that has been logged already, with what it was about."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not getattr(error, _LOGGED, False)
+
+
+_REQUESTS, _ONCE = _Requests(), _Once()  # one of each, so that a logger has it once
 
 
 def set_up_logging(settings: Settings, worker: str | None = None) -> None:
@@ -69,12 +78,19 @@ def set_up_logging(settings: Settings, worker: str | None = None) -> None:
     )
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for server in map(logging.getLogger, _SERVERS):
+        server.setLevel(logging.NOTSET)  # ours counts
         if server.handlers:  # without any, uvicorn was told to say nothing of requests
             server.handlers.clear()
             server.propagate = True
     logging.getLogger("uvicorn.access").addFilter(_REQUESTS)
+    logging.getLogger("uvicorn.error").addFilter(_ONCE)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def mark_as_logged(error: Exception) -> None:
+    """Keep the server from logging this error a second time, where it knows neither the request nor the trace."""
+    setattr(error, _LOGGED, True)
 
 
 def about(**what: object) -> AbstractContextManager[None]:

@@ -73,11 +73,12 @@ def set_up_tracing(service: str, instance: str | None = None) -> None:
     Raises:
         MisconfiguredError: The environment asks for what we cannot do.
     """
-    if collector(os.environ) is None:
+    endpoint = collector(os.environ)
+    if endpoint is None:
         return
     from voxqueue import trace_export  # noqa: PLC0415 - whoever does not trace shall not load it
 
-    trace_export.start(service, instance)
+    trace_export.start(service, instance, endpoint)
 
 
 def end_tracing() -> None:

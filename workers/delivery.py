@@ -20,6 +20,7 @@ from voxqueue.webhooks.events import DeliveryState
 from voxqueue.webhooks.repository import DISABLED, Owed
 from voxqueue.webhooks.schedule import Attempt, Verdict, verdict
 from voxqueue.webhooks.signing import signed_headers
+from workers.failing import FailureLog
 from workers.heartbeat import Beat
 from workers.outbound import Outbound
 from workers.spans import delivery_span
@@ -54,6 +55,7 @@ class Deliverer:
         self._under_way: Counter[str] = Counter()  # by host
         self._answering: dict[str, None] = {}  # hosts, the latest to answer last
         self._changed = threading.Condition()
+        self._failures = FailureLog()
         self._stopping = False
         self._away = False
         self._beat = Beat("deliverer", _LOOK_S, self._look)
@@ -124,8 +126,13 @@ class Deliverer:
                 ended_at=owed.claimed_at + timedelta(milliseconds=attempt.duration_ms),
                 jitter=random.uniform(-1, 1),
             )
-            self._record(owed, attempt, decided)
+            disabled = self._record(owed, attempt, decided)
             metrics.attempted(attempt, decided)
+            if not attempt.succeeded:
+                again = decided.state is DeliveryState.PENDING and not disabled
+                self._failures.failed(owed, attempt, decided.due_in_s if again else None)
+            if disabled:
+                self._disabled(owed, attempt)
         except Exception:
             log.exception("delivery %s is not written down, it is made again", owed.id)
         finally:
@@ -158,27 +165,27 @@ class Deliverer:
             if len(self._answering) > _REMEMBERED:
                 del self._answering[next(iter(self._answering))]
 
-    def _record(self, owed: Owed, attempt: Attempt, decided: Verdict) -> None:
-        """Write an attempt down, and wait for the database a while: what is not written down is sent again."""
+    def _record(self, owed: Owed, attempt: Attempt, decided: Verdict) -> bool:
+        """Write an attempt down, and wait for the database a while: what is not written down is sent again.
+
+        Returns whether the endpoint is disabled from now on, because of it.
+        """
         until = time.monotonic() + _RECORD_S
         while True:
             try:
                 with database_errors(), self._sessions.begin() as session:
-                    disabled = repository.record(
+                    return repository.record(
                         session, owed, attempt, decided, disable_after_s=self._settings.disable_after_s
                     )
-                break
             except DatabaseUnavailable:
                 if time.monotonic() > until:
                     raise
                 time.sleep(_PAUSE_S)
-        if disabled:
-            metrics.endpoint_disabled()
-            log.warning("webhook endpoint %s at %s is disabled", owed.endpoint_id, owed.host)
-            self._fail_pending(owed)
 
-    def _fail_pending(self, owed: Owed) -> None:
+    def _disabled(self, owed: Owed, attempt: Attempt) -> None:
         """End what else is owed to an endpoint that was just disabled. What is missed fails when it is due."""
+        metrics.endpoint_disabled()
+        self._failures.disabled(owed, attempt, self._settings.disable_after_s)
         assert owed.endpoint_id is not None
         ended = _BATCH
         while ended == _BATCH:

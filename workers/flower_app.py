@@ -3,6 +3,8 @@
 It is a role of the workers' package since only that speaks Celery. It knows no job but by its messages.
 """
 
+import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from flower.views import BaseHandler
 from voxqueue.queue import celery_config
 from voxqueue.settings import Settings
 
+_PAUSE_S = 60.0
 _COLUMNS = "name,args,state,result,runtime,worker,received"
 
 
@@ -24,8 +27,27 @@ def run_flower(settings: Settings, address: str, port: int) -> int:
     # Flower asks workers for theirs when it starts, and then ours have opened none: they open one when it is warm.
     BaseHandler.get_active_queue_names = lambda _: queues
     options.format_task = _readable
+    logging.getLogger("flower.inspector").addFilter(_NobodyAnswers())
     app.start(["flower", *_arguments(settings, address, port)])
     return 0
+
+
+class _NobodyAnswers(logging.Filter):
+    """Says once a minute that no worker answers, where Flower would warn of each of its four questions by its name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said = -_PAUSE_S
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.msg != "Inspect method %s failed":
+            return True
+        now = time.monotonic()
+        if now - self._said < _PAUSE_S:
+            return False
+        self._said = now
+        record.msg, record.args = "No worker answers yet: one that warms up is shown once it takes jobs", ()
+        return True
 
 
 def _arguments(settings: Settings, address: str, port: int) -> Sequence[str]:

@@ -31,6 +31,18 @@ def remark(message: str) -> None:
     typer.echo(plain(message), err=True)
 
 
+def warn_of_unknown_variables() -> list[str]:
+    """Say which variables of our environment look like settings and are none. Returns their names."""
+    import os
+
+    from voxqueue.settings.variables import unknown_variables
+
+    unknown = unknown_variables(os.environ)
+    for words in unknown.values():
+        remark(f"Warning: {words}")
+    return list(unknown)
+
+
 def print_json(value: object) -> None:
     """One JSON document on standard output."""
     import json

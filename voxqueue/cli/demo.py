@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from voxqueue.cli.console import FAILED, AsJson, complain, remark, writable
+from voxqueue.cli.console import FAILED, AsJson, complain, remark, warn_of_unknown_variables, writable
 from voxqueue.errors import Unavailable, VoxqueueError
 
 if TYPE_CHECKING:
@@ -51,7 +51,10 @@ def demo(
 def _run(folder: Path, note: Path | None, save: Path | None, as_json: bool) -> None:
     from voxqueue.client import Client
     from voxqueue.embedded import running_stack
+    from voxqueue.settings import settings
 
+    settings()  # what is wrong with them is better said before anything is started
+    warn_of_unknown_variables()
     remark("Starting Postgres, Redis, the API and a worker")
     with (
         running_stack(folder, env=_OWN_SERVERS, ready_s=None, durable=False) as stack,

@@ -11,14 +11,23 @@ from voxqueue.cli.console import FAILED, UNREACHABLE, complain, plain
 
 
 def here() -> None:
-    """Say how the workers of this machine stand. Status: 0 each is warm or warming up, 1 not, 3 Redis is away."""
+    """Say how the workers of this machine stand.
+
+    Status: 0 each is warm or warming up, 1 not, 3 nobody knows: Redis is away, or no setting says where it is.
+    """
     from redis.exceptions import RedisError
 
+    from voxqueue.errors import MisconfiguredError
     from voxqueue.fleet import Fleet
     from voxqueue.settings import settings as read_settings
 
-    settings = read_settings()
     host = socket.gethostname()
+    try:
+        settings = read_settings()
+        settings.redis.require_url()
+    except MisconfiguredError as error:  # else a health check would take a worker for ill that nobody has asked
+        complain(error.detail)
+        raise typer.Exit(UNREACHABLE) from error
     try:
         workers = [worker for worker in Fleet(settings.redis, settings.worker).workers() if worker.host == host]
     except RedisError as error:

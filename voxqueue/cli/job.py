@@ -33,7 +33,7 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="Show a job (`voxqueue job ID`), or try one again that has failed.",
+    help="Show a job, or try one again that has failed. `voxqueue job ID` is short for `voxqueue job show ID`.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

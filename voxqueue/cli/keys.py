@@ -93,13 +93,15 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `voxqueu
 
 @contextmanager
 def _transaction() -> Iterator["Session"]:
-    """One transaction on the configured database. Raises `DatabaseUnavailable`."""
-    from voxqueue.database.session import database_errors, open_engine, open_sessions
+    """One transaction on the configured database. Raises `DatabaseUnavailable`, which says which one and why."""
+    from voxqueue.cli.database import explained
+    from voxqueue.database.session import open_engine, open_sessions
     from voxqueue.settings import settings as read_settings
 
-    engine = open_engine(read_settings().database)
+    settings = read_settings().database
+    engine = open_engine(settings)
     try:
-        with database_errors(), open_sessions(engine).begin() as session:
+        with explained(settings.require_url()), open_sessions(engine).begin() as session:
             yield session
     finally:
         engine.dispose()

@@ -51,7 +51,9 @@ class Received:
 
 
 def listen(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one", metavar="PORT")
+    ] = 8080,
     secret: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,9 +68,9 @@ def listen(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per line for each delivery")] = False,
 ) -> None:
-    """Receive webhooks on this machine, and print and verify each one, until Ctrl-C.
+    """Receive webhooks here and print them.
 
-    With a secret, what is not signed by it is answered with 401.
+    It runs on this machine until Ctrl-C. With a secret it verifies each one, and answers 401 to what it has not signed.
     """
     receiver = _Receiver(_checked(secret or []), forward, as_json)
     try:

@@ -53,7 +53,8 @@ def _in_our_words(error: typer.BadParameter) -> str:
 
 app = typer.Typer(
     cls=Commands,
-    help="Voice notes in; transcripts, replies and speech out.",
+    help="Voice notes in; transcripts, replies and speech out. `voxqueue demo` shows it, `voxqueue settings` lists the "
+    "VOXQUEUE_ variables that set it up.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

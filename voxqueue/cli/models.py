@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from voxqueue.settings import Settings
 
 app = typer.Typer(
-    help="Which models the configured engines need. Status: 0 the first engine of each stage has its models, 1 not.",
+    help="List or fetch the models of engines. Alone it lists what the configured engines need. Status: 0 the first "
+    "engine of each stage has its models, 1 not.",
     rich_markup_mode=None,
 )
 

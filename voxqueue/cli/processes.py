@@ -32,23 +32,25 @@ def become(module: str, *arguments: str, env: Mapping[str, str] | None = None) -
 
 def api(
     host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on", metavar="PORT")] = 8000,
 ) -> None:
     """Run the API.
 
     It asks for API keys, but for one that listens on a loopback address and has VOXQUEUE_API_KEYS not set.
     """
     from voxqueue import tracing
+    from voxqueue.cli.listening import check_can_listen
     from voxqueue.settings import settings as read_settings
 
     settings = read_settings()  # what is missing is better said here than in a traceback of the server's
     settings.database.require_url()
     settings.redis.require_url()
     tracing.collector(os.environ)
+    keys = keys_asked(host, settings.api)
+    check_can_listen(host, port)
     ours = str(Path(__file__).resolve().parents[2])  # uvicorn would put the folder we stand in first
     listen = ("--host", host, "--port", str(port), "--timeout-graceful-shutdown", "10")
-    env = {"VOXQUEUE_API_KEYS": keys_asked(host, settings.api)}
-    become(*SERVER, "--app-dir", ours, *listen, env=env)
+    become(*SERVER, "--app-dir", ours, *listen, env={"VOXQUEUE_API_KEYS": keys})
 
 
 def keys_asked(host: str, settings: "ApiSettings") -> str:
@@ -77,36 +79,32 @@ def _stages(text: str) -> str:
 
 def worker(
     stages: Annotated[
-        str, typer.Option(help="The stages it serves, comma-separated", callback=_stages)
+        str, typer.Option(help="The stages it serves, comma-separated", metavar="STAGES", callback=_stages)
     ] = "stt,llm,tts",
     name: Name = None,
 ) -> None:
-    """Run a worker, which loads and warms its engines and then takes jobs."""
+    """Run a worker, which takes jobs once it is warm.
+
+    It loads its engines, has each of them do real work, and only then begins.
+    """
     become("workers", "worker", "--stages", stages, *(("--name", name) if name else ()))
 
 
 def courier(name: Name = None) -> None:
-    """Run the courier: lost leases, lost hints, and the delivery of webhooks. One is enough; more do no harm."""
+    """Run the courier: upkeep, and webhooks.
+
+    It sees to lost leases and lost hints, removes what is past, and delivers webhooks. One is enough; more do no harm.
+    """
     become("workers", "courier", *(("--name", name) if name else ()))
 
 
 def migrate() -> None:
     """Bring the database to the newest schema."""
+    from voxqueue.cli.database import explained
     from voxqueue.database.migrate import upgrade
-    from voxqueue.database.session import database_errors
-    from voxqueue.errors import DatabaseUnavailable, MisconfiguredError
     from voxqueue.settings import settings as read_settings
 
     url = read_settings().database.require_url()
-    try:
-        with database_errors():
-            upgrade(url)
-    except DatabaseUnavailable as error:
-        raise MisconfiguredError(f"Nothing was migrated: {_reason(error)}") from error
+    with explained(url):
+        upgrade(url)
     typer.echo("The database has the newest schema.")
-
-
-def _reason(error: Exception) -> str:
-    """What the database's driver said, which names host, port and database but no password."""
-    cause = getattr(error.__cause__, "orig", None) or error.__cause__ or error
-    return str(cause).strip().splitlines()[0]

@@ -2,19 +2,19 @@
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voxqueue.cli.console import warn_of_unknown_variables
+from voxqueue.urls import without_password
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from voxqueue.settings import Settings
-
-_PASSWORD = re.compile(r"(://[^/@:]*:).*(?=@)|([?&]password=)[^&]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ def settings(
         return
     from voxqueue.settings import settings as read
 
+    warn_of_unknown_variables()
     for group in groups(read()):
         typer.echo(f"# {group.name}: {group.about}")
         for setting in group.settings:
@@ -63,7 +64,8 @@ def reference() -> str:
         "# Settings",
         "",
         "Written by `voxqueue settings --markdown > docs/settings.md`; edit `voxqueue/settings/` instead.",
-        "Lists are comma-separated. `voxqueue settings` prints the values in force.",
+        "Lists are comma-separated. `voxqueue settings` prints the values in force. A value that makes no sense, or an",
+        "engine that does not exist, ends a process at once; of a `VOXQUEUE_` variable that is no setting it warns.",
     ]
     for group in groups(Settings.model_construct()):  # the defaults, whatever the environment says
         lines += [
@@ -85,11 +87,12 @@ def groups(now: "Settings") -> Iterator[Group]:
     """Every setting there is, in the order of the file."""
     from voxqueue.client import DEFAULT_URL
     from voxqueue.settings import Settings
+    from voxqueue.settings.variables import setting_groups
 
     names = Settings.model_fields
-    single = tuple(_setting("VOXQUEUE", Settings, name, now) for name in names if name not in _groups())
+    single = tuple(_setting("VOXQUEUE", Settings, name, now) for name in names if name not in setting_groups())
     yield Group("General", "For every process.", single)
-    for name, group in _groups().items():
+    for name, group in setting_groups().items():
         values = getattr(now, name)
         about = (group.__doc__ or "").partition("\n\n")[0].strip()
         settings = tuple(_setting(f"VOXQUEUE_{name.upper()}", group, inner, values) for inner in group.model_fields)
@@ -100,15 +103,6 @@ def groups(now: "Settings") -> Iterator[Group]:
     secret = "**********" if os.environ.get("VOXQUEUE_WEBHOOK_SECRET") else ""
     signs = Setting("VOXQUEUE_WEBHOOK_SECRET", "", secret, "What `voxqueue webhooks listen` verifies deliveries with")
     yield Group("client", "The Python client, and the commands that use it.", (where, who, signs))
-
-
-def _groups() -> "dict[str, type[BaseModel]]":
-    from pydantic import BaseModel
-
-    from voxqueue.settings import Settings
-
-    fields = Settings.model_fields
-    return {name: type(it.default) for name, it in fields.items() if isinstance(it.default, BaseModel)}
 
 
 def _setting(prefix: str, model: "type[BaseModel]", name: str, values: "BaseModel") -> Setting:
@@ -124,4 +118,4 @@ def _shown(value: Any) -> str:
         return ",".join(map(str, value))
     if isinstance(value, dict):
         return json.dumps(value)
-    return _PASSWORD.sub(r"\1\2***", str(value))  # a SecretStr masks itself, an address does not
+    return without_password(str(value))  # a SecretStr masks itself, an address does not

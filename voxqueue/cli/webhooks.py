@@ -37,13 +37,17 @@ def endpoints(as_json: AsJson = False, url: Url = None) -> None:
 def create(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Where to send to")],
     event: Annotated[
-        list[str] | None, typer.Option(help="What it is told of, such as job.failed; may be given several times")
+        list[str] | None,
+        typer.Option(help="What it is told of, such as job.failed; may be given several times. Else how jobs end"),
     ] = None,
     description: Annotated[str | None, typer.Option(help="Yours to use")] = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Register an address, and print the secret that signs for it. It is not shown again."""
+    """Register an address, and print its secret.
+
+    The secret signs what is sent there, and is not shown again.
+    """
     with connected(url) as client:
         made = client.webhooks.create(address, events=event, description=description)
     if as_json:
@@ -55,7 +59,10 @@ def create(
 
 @app.command()
 def enable(endpoint_id: EndpointId, url: Url = None) -> None:
-    """Have a disabled endpoint told again, of what happens from now on. Its old failures are forgotten."""
+    """Have a disabled endpoint told again.
+
+    It is told of what happens from now on. Its old failures are forgotten.
+    """
     with connected(url) as client:
         client.webhooks.change(endpoint_id, enabled=True)
 
@@ -81,7 +88,10 @@ def rotate_secret(
     ] = None,
     url: Url = None,
 ) -> None:
-    """Make a new secret, and print it; it is not shown again. The old one signs beside it for some time."""
+    """Make a new secret, and print it.
+
+    It is not shown again. The old one signs beside it for some time.
+    """
     with connected(url) as client:
         made = client.webhooks.rotate_secret(endpoint_id)
     typer.echo(plain(made.secret or ""))
@@ -96,7 +106,7 @@ def deliveries(
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """List what was delivered, or is to be, from the newest event on."""
+    """List deliveries, from the newest event on."""
     with connected(url) as client:
         walk = client.webhooks.deliveries(endpoint=endpoint, job=job, state=state, page_size=min(limit, 100))
         found = list(islice(walk, limit))
@@ -120,7 +130,7 @@ def delivery(delivery_id: DeliveryId, as_json: AsJson = False, url: Url = None) 
 
 @app.command()
 def redeliver(delivery_id: DeliveryId, as_json: AsJson = False, url: Url = None) -> None:
-    """Send the same event to the same receiver once more, and print that delivery."""
+    """Send an event to its receiver once more."""
     with connected(url) as client:
         _show(client.webhooks.redeliver(delivery_id), as_json)
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from voxqueue.errors import MisconfiguredError
 
 LOOPBACK = "127.0.0.1"
@@ -94,10 +96,23 @@ def run(child: Child) -> int:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a child and whatever it has started, at once."""
+    """End a child and whatever it has started, at once, also what has left its process group."""
+    started = _descendants(process)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    for one in started:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
     process.wait()
+
+
+def _descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """What a living child has started; of a dead one nobody knows any more."""
+    if process.poll() is not None:
+        return []
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(process.pid).children(recursive=True)
+    return []
 
 
 def halt(process: subprocess.Popen[bytes], child: Child) -> None:

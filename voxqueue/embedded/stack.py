@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from voxqueue import tracing
 from voxqueue.database.migrate import upgrade
 from voxqueue.database.session import database_errors
+from voxqueue.embedded.narration import narrate
 from voxqueue.embedded.postgres import prepared_postgres
 from voxqueue.embedded.processes import LOOPBACK, Child, Server, await_answer, free_port, hold, port_is_taken
 from voxqueue.embedded.redis import prepared_redis
@@ -48,11 +49,13 @@ class Stack:
         api_url: ``http://127.0.0.1:PORT``, without a slash.
         flower_url: The same for Flower; None without it.
         env: The environment of every process, with the addresses of all servers.
+        metrics_urls: Where each process shows its metrics, by its name; empty where VOXQUEUE_METRICS_PORT is not set.
         log_path: Where the output of the children goes; None for the terminal.
     """
 
     api_url: str
     flower_url: str | None
+    metrics_urls: dict[str, str]
     env: dict[str, str]
     log_path: Path | None
     supervisor: Supervisor
@@ -142,7 +145,7 @@ def run_stack(data: Path, *, port: int = 8000, flower_port: int | None = 5555) -
     with _signals_stop(supervisor), suppress(KeyboardInterrupt):
         supervisor.say(f"starting; data in {data.resolve()}")
         with _run(supervisor, data, (port, flower_port), dict(os.environ), (ALL_STAGES,), None, True) as stack:
-            _narrate(stack, began)
+            narrate(stack, began)
     supervisor.say("stopped")
 
 
@@ -203,7 +206,8 @@ def _run(
         for child in _children(env, port, flower_port, workers):
             supervisor.start(child)
         flower_url = f"http://{LOOPBACK}:{flower_port}" if flower_port else None
-        yield Stack(f"http://{LOOPBACK}:{port}", flower_url, env, log_path, supervisor)
+        metrics = _metrics_urls(env, len(workers))
+        yield Stack(f"http://{LOOPBACK}:{port}", flower_url, metrics, env, log_path, supervisor)
 
 
 def _stop(supervisor: Supervisor) -> None:
@@ -233,6 +237,14 @@ def _with_metrics(env: Mapping[str, str], number: int) -> dict[str, str]:
     """The environment of one of several processes: where metrics have a port, each has its own, one after the other."""
     first = env.get(_METRICS, "")
     return {**env, **({_METRICS: str(int(first) + number)} if first.isdecimal() else {})}
+
+
+def _metrics_urls(env: Mapping[str, str], workers: int) -> dict[str, str]:
+    """Where the processes of `_children` show their metrics."""
+    host = env.get("VOXQUEUE_METRICS_HOST") or LOOPBACK
+    names = ("api", *(f"worker-{number}" for number in range(1, workers + 1)), "courier")
+    ports = {name: _with_metrics(env, number).get(_METRICS, "") for number, name in enumerate(names)}
+    return {name: f"http://{host}:{port}/metrics" for name, port in ports.items() if port.isdecimal()}
 
 
 def _migrate(env: Mapping[str, str]) -> None:
@@ -278,54 +290,3 @@ def _children(
     yield Child("courier", (*voxqueue, "courier"), own, grace_s=grace_s, together="workers")
     if flower_port:
         yield Child("flower", (*python, "voxqueue", "flower", "--port", str(flower_port)), env, grace_s=3)
-
-
-def _narrate(stack: Stack, began: float) -> None:
-    """Say how the fleet comes up, where to look, and every change after that, until a signal ends it."""
-    said, welcomed = "", False
-    while stack.supervisor.alive:
-        ready, body = stack.readiness()
-        words = _in_words(body)
-        if words != said:
-            stack.supervisor.say(words)
-            said = words
-        if ready and not welcomed:
-            stack.supervisor.say(_welcome(stack, time.monotonic() - began))
-            welcomed = True
-        time.sleep(1 if ready else 0.3)
-
-
-def _in_words(body: Mapping[str, Any]) -> str:
-    if not body:
-        return "waiting for the API"
-    services: Mapping[str, Mapping[str, Any]] = body.get("services") or {}
-    stages = (
-        f"{stage} {it.get('status')}" + (f" ({engine})" if (engine := it.get("engine")) else "")
-        for stage, it in services.items()
-    )
-    reasons = (f"  degraded: {reason}" for reason in body.get("degraded_reasons") or ())
-    return "\n".join([f"{body.get('state')}: {', '.join(stages)}", *reasons])
-
-
-def _how_to_call(stack: Stack) -> Iterator[str]:
-    note = f"-F file=@note.ogg {stack.api_url}/v1/voice-notes"
-    if stack.env.get("VOXQUEUE_API_KEYS") != "required":
-        yield f"  Try        curl {note}"
-        return
-    if "VOXQUEUE_DATABASE_URL" not in os.environ:  # else it is known, and may hold a password
-        yield f"  Database   export VOXQUEUE_DATABASE_URL='{stack.env['VOXQUEUE_DATABASE_URL']}'"
-    yield "  Key        voxqueue keys create --name me"
-    yield f'  Try        curl -H "Authorization: Bearer KEY" {note}'
-
-
-def _welcome(stack: Stack, seconds: float) -> str:
-    lines = [
-        f"ready after {seconds:.1f} s",
-        f"  Page       {stack.api_url}/",
-        f"  API        {stack.api_url}/docs",
-        f"  Readiness  {stack.api_url}/api/ready",
-        f"  Flower     {stack.flower_url}" if stack.flower_url else "",
-        *_how_to_call(stack),
-        "  Stop       Ctrl-C; the data stays",
-    ]
-    return "\n".join(line for line in lines if line)

@@ -208,10 +208,13 @@ class Supervisor:
         for _, neighbours in groupby(remaining, key=lambda place: place.child.together or place.child.name):
             places = list(neighbours)
             left -= len(places)
-            self._halt(places, end - _RESERVE_S * left)
+            if not self._killing:
+                self._halt(places, end - _RESERVE_S * left)
+        if self._killing:
+            self._end_at_once([place for place in remaining if place.process])
 
     def _halt(self, places: Sequence[_Place], end: float) -> None:
-        """End children that are stopped together, each within its grace."""
+        """End children that are stopped together, each within its grace, unless all are to end at once meanwhile."""
         began = time.monotonic()
         for place in places:
             assert place.process
@@ -228,6 +231,17 @@ class Supervisor:
         for place in places:
             assert place.process
             if place.process.poll() is None:
+                if self._killing:
+                    continue
                 self.say(f"{place.child.name} does not end; killing it", colour=31)
+            kill(place.process)
+            self._bury(place)
+
+    def _end_at_once(self, places: Sequence[_Place]) -> None:
+        """Somebody has asked twice: wait for no child any more."""
+        if places:
+            self.say(f"asked again: killing {', '.join(place.child.name for place in places)}", colour=31)
+        for place in places:
+            assert place.process
             kill(place.process)
             self._bury(place)
