@@ -10,6 +10,7 @@ from benchmarks import (
     engine_memory,
     first_job,
     idle_latency,
+    long_note,
     memory,
     orchestration,
     padding,
@@ -33,6 +34,7 @@ BENCHMARKS = {
     "preparation": preparation,
     "speech": speech,
     "engine_memory": engine_memory,
+    "long_note": long_note,
     "orchestration": orchestration,
 }
 BY_NAME_ONLY = {"soak": soak}  # too long to be run unasked
