@@ -1,15 +1,19 @@
-"""Real servers for every test that asks for one: Postgres and Redis per test process, a database per module."""
+"""Real servers for every test that asks for one: Postgres and Redis per test process, empty for each module."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
+import hypothesis
 import psycopg
 import pytest
+import redis
 from sqlalchemy import text
 
+from tests.receiver import Receiver, receiving
 from voxqueue.database.migrate import upgrade
 from voxqueue.database.session import Sessions, open_engine, open_sessions
 from voxqueue.embedded import embedded_postgres, embedded_redis
@@ -18,6 +22,13 @@ from voxqueue.settings import DatabaseSettings
 # Test processes share the cores: with threads of their own, torch and CTranslate2 would mostly wait for one another.
 # Read when these are imported, here and in the workers that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell has what it runs in the background ignore Ctrl-C, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes depends on what else the machine does, and on whether it is the first to load something.
+hypothesis.settings.register_profile("without deadlines", parent=hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("without deadlines")
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +41,18 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Redis that keeps nothing."""
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Redis that keeps nothing on disk."""
     with embedded_redis(tmp_path_factory.mktemp("redis"), durable=False) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def redis_url(redis_server: str) -> str:
+    """The address of a Redis without the hints, workers and counts of the modules before."""
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +75,8 @@ def _sessions(database_url: str) -> Iterator[Sessions]:
 def sessions(_sessions: Sessions) -> Sessions:
     """Sessions on the module's database, emptied before each test."""
     with _sessions.begin() as session:
-        tables = "jobs, notes, doomed_blobs, api_keys, webhook_endpoints, signing_secrets, events"
-        session.execute(text(f"TRUNCATE {tables} CASCADE"))
+        ours = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+        session.execute(text(f"TRUNCATE {', '.join(session.scalars(text(ours)))}"))
     return _sessions
 
 
@@ -67,3 +86,10 @@ def blobs(tmp_path: Path) -> Path:
     folder = tmp_path / "blobs"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver of webhooks that takes everything."""
+    with receiving() as one:
+        yield one

@@ -5,7 +5,6 @@ statement that it wants to make next.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from tests.patience import until
 from voxqueue.database.session import Sessions
 from voxqueue.jobs.changes import Announcer
 from voxqueue.queue import JobQueue
@@ -125,31 +125,24 @@ def held_row(sessions: Sessions, job_id: UUID) -> Iterator[tuple[Connection, Cal
     """Hold a job's row until the block ends. Yields the connection, and what waits until somebody hangs at it."""
     with sessions.begin() as session:
         session.execute(text("SELECT FROM jobs WHERE id = :id FOR UPDATE"), {"id": job_id})
-        yield session.connection(), lambda: _until_blocked(sessions)
+        yield session.connection(), lambda: until_blocked(sessions)
 
 
-def _until_blocked(sessions: Sessions) -> None:
+def until_blocked(sessions: Sessions) -> None:
+    """Wait until somebody hangs at a lock in this database."""
     blocked = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type='Lock'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    give_up = time.monotonic() + _WAIT_S
-    while True:
+
+    def is_blocked() -> bool:
         with sessions() as session:
-            if session.scalar(blocked):
-                return
-        assert time.monotonic() < give_up, "nobody came to the lock"
-        time.sleep(0.01)
+            return bool(session.scalar(blocked))
+
+    until(is_blocked, _WAIT_S)
 
 
 def _true(value: bool) -> None:
     assert value, "it did not come about in time"
-
-
-def until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + _WAIT_S
-    while not condition():
-        assert time.monotonic() < give_up, "it did not come about"
-        time.sleep(0.01)
 
 
 Hire = Callable[..., GatedWorker]

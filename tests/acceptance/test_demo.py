@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.patience import until
 from tests.recordings import SHARED_AUDIO
 from voxqueue.audio import decode
 from voxqueue.demo import SENTENCE
@@ -79,15 +79,14 @@ def test_the_demo_takes_a_recording_of_ones_own(folder: Path) -> None:
     assert "stt  done" in err
 
 
-@pytest.mark.parametrize(("number", "after_s"), [(signal.SIGINT, 2.0), (signal.SIGTERM, 5.0)])
-def test_an_interrupted_demo_leaves_nothing_behind(folder: Path, number: int, after_s: float) -> None:
+@pytest.mark.parametrize(("number", "line"), [(signal.SIGINT, "Starting"), (signal.SIGTERM, "Having a worker speak")])
+def test_an_interrupted_demo_leaves_nothing_behind(folder: Path, number: int, line: str) -> None:
     process = demo(folder)
-    time.sleep(after_s)
+    assert process.stderr is not None
+    assert any(said.startswith(line) for said in process.stderr)
+    until(lambda: len(left_behind(folder)) > 1)  # it has started somebody who could be left behind
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 128 + number, out + err
-    give_up = time.monotonic() + 5
-    while left_behind(folder) and time.monotonic() < give_up:
-        time.sleep(0.1)
-    assert left_behind(folder) == []
+    until(lambda: not left_behind(folder))
     assert list(folder.iterdir()) == []

@@ -1,13 +1,12 @@
 """What a deploy does to the jobs under way: the stack is asked to end, and a new one finds what it has left."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.acceptance.conftest import start
+from tests.patience import until
 from voxqueue.client import Client
 from voxqueue.database.session import Sessions
 from voxqueue.jobs.kinds import Kind
@@ -47,20 +46,13 @@ def test_nothing_is_lost_when_the_stack_is_replaced(
     with start(env) as stack, Client(stack.api_url) as client:
         for number in range(_JOBS):
             client.send_text(f"!hang:2@llm number {number}", kind=Kind.CHAT)
-        _until(lambda: ask("SELECT count(*) FROM jobs WHERE state = 'running'") == [(_JOBS,)])
+        until(lambda: ask("SELECT count(*) FROM jobs WHERE state = 'running'") == [(_JOBS,)], _WAIT_S)
     left = "SELECT count(*) FILTER (WHERE state = 'queued'), sum(lost_leases) FROM jobs"
     assert ask(left) == [(_JOBS, 0)], "all are handed back, and none is found lying"
     calls = ask("SELECT batch_size, count(*) FROM stage_runs WHERE stage = 'llm' AND state = 'succeeded' GROUP BY 1")
     assert bool(calls) == finishes
     assert all(jobs % size == 0 for size, jobs in calls), "a call that ended is committed for all of its jobs"
     with start({**env, "VOXQUEUE_WORKER_GRACE_S": "30"}):
-        _until(lambda: ask("SELECT count(*) FROM jobs WHERE state = 'succeeded'") == [(_JOBS,)])
+        until(lambda: ask("SELECT count(*) FROM jobs WHERE state = 'succeeded'") == [(_JOBS,)], _WAIT_S)
     assert ask("SELECT max(lost_leases) FROM jobs") == [(0,)]
     assert len(list(storage.rglob("*.ogg"))) == _JOBS
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + _WAIT_S
-    while not condition():
-        assert time.monotonic() < give_up, "it did not come about"
-        time.sleep(0.02)

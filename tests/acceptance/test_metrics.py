@@ -4,8 +4,7 @@ import json
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -18,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.conftest import start
 from tests.monitoring import ALERTS, DEPLOY, alerts, dashboards, names_in, queries
+from tests.patience import until
 from tests.receiver import Came, Receiver, receiving
 from tests.recordings import recording, tone
 from tests.wire import Said
@@ -120,15 +120,8 @@ def _work(watched: Watched, client: Client) -> None:
         next(lines)
         assert values(watched.look()["api"], *streams) == [1]
     watched.receiver.wait(2)
-    _until(lambda: values(watched.look()["api"], *streams) == [0])
-    _until(lambda: bool(watched.look()) and watched.sum_of("voxqueue_webhook_attempts_total") == 2)
-
-
-def _until(condition: Callable[[], bool], timeout_s: float = 30, left: object = None) -> None:
-    give_up = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up, f"it did not come about: {left}"
-        time.sleep(0.1)
+    until(lambda: values(watched.look()["api"], *streams) == [0], 30)
+    until(lambda: bool(watched.look()) and watched.sum_of("voxqueue_webhook_attempts_total") == 2, 30)
 
 
 def test_jobs_are_counted_by_what_became_of_them(watched: Watched) -> None:
@@ -250,7 +243,7 @@ def test_no_panel_is_empty_and_no_alert_fires(watched: Watched, tmp_path: Path) 
             empty.difference_update([one for one in empty if _has_numbers(url, one[1])])
             return not empty
 
-        _until(all_found, _WAIT_S, empty)
+        until(all_found, _WAIT_S, left=empty)
         rules = httpx.get(f"{url}/api/v1/rules").json()["data"]["groups"]
         firing = {rule["name"] for group in rules for rule in group["rules"] if rule["state"] == "firing"}
         assert [rule["lastError"] for group in rules for rule in group["rules"] if rule.get("lastError")] == []
@@ -282,7 +275,7 @@ def _prometheus(watched: Watched, folder: Path) -> Iterator[str]:
     with subprocess.Popen(command) as process:
         try:
             url = f"http://{LOOPBACK}:{port}"
-            _until(lambda: process.poll() is None and _is_ready(url))
+            until(lambda: process.poll() is None and _is_ready(url), 30)
             yield url
         finally:
             process.terminate()

@@ -1,13 +1,13 @@
 """A job that takes its worker down whenever it is run, and those who happen to be there. A real worker, which dies."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 
 from tests.acceptance.conftest import start
+from tests.patience import until
 from voxqueue.client import Client, Job
 from voxqueue.embedded import Stack
 from voxqueue.jobs.kinds import Kind
@@ -41,7 +41,7 @@ def lost_leases(stack: Stack, jobs: list[Job]) -> list[int]:
 def send_poison_among_ten(client: Client) -> tuple[Job, list[Job]]:
     """Eleven jobs in one worker, none of which has begun before all of them are there."""
     plug = client.send_text("!hang:2@llm", kind=Kind.REPLY)
-    _until(lambda: client.job(plug.id).state == "running")
+    until(lambda: client.job(plug.id).state == "running", 60)
     texts = [f"innocent number {number}" for number in range(10)]
     texts.insert(5, "!die@llm")
     with ThreadPoolExecutor(len(texts)) as threads:
@@ -58,10 +58,3 @@ def test_a_text_that_kills_its_worker_is_given_up_and_its_neighbours_are_not(sta
     assert {client.wait(job, timeout=_WAIT_S).state for job in neighbours} == {"succeeded"}
     assert lost_leases(stack, [poison]) == [3]
     assert lost_leases(stack, neighbours) == [1] * 10, "they shared the first batch; after that, only who begins counts"
-
-
-def _until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
-    give_up = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up, "it did not come about"
-        time.sleep(0.02)

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from sqlalchemy import func, select
 
 from api.app import create_app
@@ -41,8 +42,15 @@ Left = tuple[int, int, int, list[str]]
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
     """Run the API in a thread; yields its address."""
+    with serving_app(create_app(settings)) as url:
+        yield url
+
+
+@contextmanager
+def serving_app(app: FastAPI) -> Iterator[str]:
+    """Run this very app in a thread, for tests that look into it; yields its address."""
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         port=0,
         http=BoundedHttp,
         ws="none",

@@ -17,9 +17,9 @@ import pytest
 from api import lasting
 from api.auth import KnownKeys
 from tests.integration.conftest import api_process, serving
-from tests.integration.test_api_jobs import submit
 from tests.keys import bearer, make_key
 from tests.moves import claim, done, finish, move
+from tests.submitting import submit
 from voxqueue.database.session import Sessions
 from voxqueue.fleet import EngineStatus, Fleet, StageReport, WorkerReport
 from voxqueue.jobs import lifecycle

@@ -1,6 +1,5 @@
 """Following, listing, canceling and deleting jobs over HTTP, while a worker (played by the test) moves them."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -12,9 +11,11 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from tests.integration.test_api_bad_input import refused
+from tests.gated_worker import until_blocked
 from tests.moves import SPEECH_KEY, claim, done, finish, move, skipped
-from tests.recordings import recording, silence, tone
+from tests.problems import refused
+from tests.recordings import recording, silence
+from tests.submitting import submit
 from voxqueue.database.session import Sessions
 from voxqueue.errors import EngineFailed
 from voxqueue.jobs import lifecycle, repository
@@ -25,19 +26,6 @@ from voxqueue.settings import Settings
 from voxqueue.stages import Stage
 
 pytestmark = pytest.mark.integration
-
-
-def submit(api: httpx.Client, kind: Kind = Kind.CHAT) -> str:
-    """A fresh job's id."""
-    if kind.takes_note:
-        note = recording(tone(0.5), 16_000, "ogg")
-        answer = api.post("/v1/voice-notes", files={"file": ("a.ogg", note)}, data={"kind": kind.value})
-    else:
-        answer = api.post("/v1/texts", json={"text": "When do you open?", "kind": kind.value})
-    assert answer.status_code == 202, answer.text
-    job_id = answer.json()["id"]
-    assert isinstance(job_id, str)
-    return job_id
 
 
 def show(api: httpx.Client, job_id: str) -> dict[str, object]:
@@ -297,7 +285,7 @@ def test_a_delete_while_the_worker_commits_dooms_what_it_has_just_made(api: http
             ended = lifecycle.succeed(UUID(job_id), attempt, done(Stage.LLM), (done(Stage.TTS),))
             assert lifecycle.move(session.connection(), [ended]) != [None]
             answer = pool.submit(api.delete, f"/v1/jobs/{job_id}")
-            time.sleep(0.5)
+            until_blocked(sessions)
             assert not answer.done(), "it waits for the worker"
         assert answer.result().status_code == 204
     with sessions() as session:

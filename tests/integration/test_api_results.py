@@ -12,9 +12,9 @@ import pytest
 from pydantic import SecretStr
 
 from tests.integration.conftest import serving
-from tests.integration.test_api_bad_input import refused
-from tests.integration.test_api_jobs import submit
 from tests.moves import RESULTS, SPEECH_KEY, claim, done, finish, move, skipped
+from tests.problems import refused
+from tests.submitting import submit
 from tests.wire_s3 import s3_server
 from voxqueue.database.session import Sessions
 from voxqueue.jobs import lifecycle

@@ -12,11 +12,11 @@ import pytest
 import redis
 from sqlalchemy import text
 
+from tests.command import voxqueue
 from tests.engines import AnyEngine
-from tests.integration.test_api_bad_input import refused
-from tests.integration.test_api_jobs import submit
-from tests.integration.test_cli import voxqueue
 from tests.moves import claim, done, finish, move
+from tests.problems import refused
+from tests.submitting import submit
 from voxqueue.client import ApiError, Client
 from voxqueue.database.session import Sessions
 from voxqueue.errors import EngineFailed

@@ -5,8 +5,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection
 
-from tests.gated_worker import Hire, held_row, until
+from tests.gated_worker import Hire, held_row
 from tests.moves import move
+from tests.patience import until
 from voxqueue.database.session import Sessions
 from voxqueue.jobs import lifecycle, repository, submission
 from voxqueue.jobs.kinds import Kind

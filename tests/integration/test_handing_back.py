@@ -6,7 +6,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from tests.gated_worker import Hire, held_row, until
+from tests.gated_worker import Hire, held_row
+from tests.patience import until
 from voxqueue.database.session import Sessions
 from voxqueue.jobs import repository, submission
 from voxqueue.jobs.kinds import Kind

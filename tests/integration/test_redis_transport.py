@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import redis
 
+from tests.patience import until
 from voxqueue.embedded.processes import launch, running
 from voxqueue.embedded.redis import prepared_redis
 
@@ -51,12 +52,12 @@ def survives(transport: str) -> bool:
             )
             try:
                 _send(server.url, began, 2.0)
-                _until(began.exists)
+                until(began.exists)
                 os.kill(process.pid, signal.SIGKILL)
                 process.wait()
                 second = launch(server.child)
                 try:
-                    _until(server.answers)
+                    until(server.answers)
                     give_up = time.monotonic() + 15
                     while worker.poll() is None and not resumed.exists() and time.monotonic() < give_up:
                         if not redis.Redis.from_url(server.url).llen("celery"):
@@ -76,14 +77,6 @@ def _send(url: str, path: Path, seconds: float) -> None:
 
     with Celery("sender", broker=url, set_as_current=False) as app:
         app.send_task("hold", args=(str(path), seconds))
-
-
-def _until(condition: object, timeout_s: float = 30) -> None:
-    assert callable(condition)
-    give_up = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up, "it did not come about"
-        time.sleep(0.05)
 
 
 def test_kombus_own_transport_still_needs_the_repair() -> None:

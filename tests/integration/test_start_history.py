@@ -3,15 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
-from sqlalchemy import delete
 
+from tests.patience import until
 from tests.starts import warmed
 from voxqueue.database.session import Sessions, open_engine, open_sessions
 from voxqueue.fleet import EngineStatus, StageReport, history
-from voxqueue.fleet.models import StageWarmup
 from voxqueue.settings import DatabaseSettings, Settings
 from voxqueue.stages import Stage
 from workers.past import Memory, Past
@@ -21,19 +19,6 @@ pytestmark = pytest.mark.integration
 READY = StageReport(
     status=EngineStatus.READY, engine="fake", model="fake", device="cpu", load_time_ms=1000, warmup_time_ms=500
 )
-
-
-@pytest.fixture(autouse=True)
-def _forget(sessions: Sessions) -> None:
-    with sessions.begin() as session:
-        session.execute(delete(StageWarmup))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < give_up, "it did not come about"
-        time.sleep(0.01)
 
 
 def test_the_newest_fifty_of_each_key_are_kept(sessions: Sessions) -> None:

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from tests.integration.conftest import serving
-from tests.integration.test_api_bad_input import fields, refused
+from tests.problems import fields, refused
 from voxqueue.fleet import Fleet, Voice, VoicesReport, WorkerReport
 from voxqueue.settings import RedisSettings, Settings, TtsSettings, WorkerSettings
 from voxqueue.stages import Stage

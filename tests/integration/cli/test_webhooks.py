@@ -14,7 +14,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from tests.integration.test_cli import ROOT, one_line, voxqueue
+from tests.command import ROOT, one_line, voxqueue
 from tests.wire import JOB_ID, Asked, Said, Wire, serving
 from voxqueue.embedded.processes import free_port
 

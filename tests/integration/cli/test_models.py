@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import ROOT
 from tests.wire import Asked, Said, serving
 from tests.wire_hub import Hub, hub_with
 from voxqueue.embedded.processes import free_port
@@ -19,7 +20,6 @@ from voxqueue.settings import ModelsSettings, Settings
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
 REPO = "Systran/faster-whisper-tiny"
 FILES = {
     "model.bin": bytes(range(256)) * 2_000,

@@ -1,0 +1,106 @@
+"""Settings, help and make: what they say is true, and enough."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.command import ROOT, one_line, voxqueue
+from voxqueue.cli.settings import groups, reference
+from voxqueue.settings import Settings
+
+pytestmark = pytest.mark.integration
+
+
+def test_the_settings_reference_is_up_to_date() -> None:
+    written = (ROOT / "docs" / "settings.md").read_text()
+    assert written == reference(), "run: voxqueue settings --markdown > docs/settings.md"
+
+
+def test_the_settings_reference_does_not_depend_on_the_environment() -> None:
+    ran = voxqueue("settings", "--markdown", VOXQUEUE_DATABASE_URL="postgres://me", VOXQUEUE_LIMITS_TEXT_CHARS="7")
+    assert ran.stdout == reference()
+
+
+def test_every_setting_says_what_it_does() -> None:
+    silent = [it.variable for group in groups(Settings()) for it in group.settings if not it.description]
+    assert silent == []
+
+
+def test_settings_in_force_are_shown_without_secrets() -> None:
+    ran = voxqueue(
+        "settings",
+        VOXQUEUE_DATABASE_URL="postgresql://user:geheim@host/name",
+        VOXQUEUE_REDIS_URL="redis://:ge/he@im@host/0",
+        VOXQUEUE_S3_SECRET_ACCESS_KEY="geheim",
+        VOXQUEUE_FLOWER_BASIC_AUTH="operator:geheim",
+        VOXQUEUE_STT_ENGINES="fake, pocketsphinx",
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "geheim" not in ran.stdout
+    assert "he@im" not in ran.stdout
+    assert "VOXQUEUE_DATABASE_URL=postgresql://user:***@host/name" in ran.stdout
+    assert "VOXQUEUE_STT_ENGINES=fake,pocketsphinx   [default: faster_whisper,pocketsphinx]" in ran.stdout
+
+
+def test_a_wrong_setting_is_named() -> None:
+    ran = voxqueue("migrate", VOXQUEUE_LIMITS_TEXT_CHARS="many", VOXQUEUE_LOG_LEVEL="loud")
+    assert ran.returncode == 1
+    assert "VOXQUEUE_LIMITS_TEXT_CHARS" in one_line(ran.stderr)
+    assert "VOXQUEUE_LOG_LEVEL" in ran.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "api", "worker", "courier", "flower"])
+def test_a_setting_that_cannot_be_ends_every_process_with_one_line(command: str) -> None:
+    """Else a supervisor would start it again for ever, with nobody the wiser."""
+    ran = voxqueue(command, VOXQUEUE_READY_CRITICAL="stt,ears")
+    assert ran.returncode in (1, 2)
+    assert "VOXQUEUE_READY_CRITICAL: knows no stage ears" in one_line(ran.stderr)
+
+
+def test_help_imports_no_more_than_it_needs() -> None:
+    heavy = "{'numpy', 'httpx', 'sqlalchemy', 'celery', 'pydantic', 'rich', 'redis'}"
+    code = f"import sys, voxqueue.cli.main; print(sorted({heavy} & sys.modules.keys()))"
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert ran.stdout.strip() == "[]"
+    shown = voxqueue("--help")
+    assert shown.returncode == 0
+    for command in ("up", "demo", "send", "job", "ready", "api", "worker", "courier", "flower", "migrate", "settings"):
+        assert f"\n  {command} " in shown.stdout
+
+
+def make(*words: str) -> subprocess.CompletedProcess[str]:
+    # Not what the make that runs these tests hands on: its flags and its level, which show in the output.
+    ours = ("NOTE", "JSON", "ARGS", "MAKE", "MFLAGS")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    argv = [shutil.which("make") or "make", *words]
+    return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30, cwd=ROOT, env=env)
+
+
+def test_make_prints_what_there_is() -> None:
+    ran = make()
+    assert ran.returncode == 0, ran.stderr
+    named = [line.split()[1] for line in ran.stdout.splitlines()]
+    assert named == ["setup", "demo", "up", "test", "check", "bench", "soak", "fault", "clean"]
+
+
+def test_make_demo_sets_itself_up_without_model_runtimes(tmp_path: Path) -> None:
+    ran = make("-n", "demo", f"VENV={tmp_path / 'venv'}")
+    assert ran.returncode == 0, ran.stderr
+    steps = ran.stdout
+    assert steps.index("-m venv") < steps.index("'.[embedded]'") < steps.index("voxqueue demo")
+    assert "-c constraints.txt" in steps
+    assert "models" not in steps
+
+
+def test_make_names_a_python_that_is_too_old(tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    ran = make("demo", f"VENV={tmp_path / 'venv'}", f"PYTHON={old}")
+    assert ran.returncode != 0
+    assert ran.stdout == ""
+    assert f"Voxqueue needs Python 3.11 or newer, and {old} is not" in ran.stderr
