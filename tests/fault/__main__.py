@@ -21,6 +21,8 @@ def main() -> int:
     parser.add_argument("--go-on", action="store_true", help="run the others when an invariant is broken")
     parser.add_argument("--report", type=Path, help="the page whose table is written")
     arguments = parser.parse_args()
+    if arguments.report and not arguments.report.is_file():
+        parser.error(f"there is no page {arguments.report}, in which the table could stand")
     chosen = [fault for fault in FAULTS if arguments.only in fault.name]
     outcomes = {fault.name: Outcome() for fault in chosen}
     began = time.monotonic()
