@@ -65,11 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     exposition = Exposition()
     if settings is None:
-        settings = process_settings()
-        set_up_logging(settings)
-        log_unknown_variables()
-        set_up_tracing("voxqueue-api")
-        _open_metrics_port(settings, exposition)
+        settings = _set_up_process(exposition)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -117,13 +113,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _open_metrics_port(settings: Settings, exposition: Exposition) -> None:
-    """Open it, or end the process in words: what is raised here, the server would show as a traceback."""
+def _set_up_process(exposition: Exposition) -> Settings:
+    """By the environment, or end the process in words: what is raised here, the server would show as a traceback."""
     try:
+        settings = process_settings()
+        set_up_logging(settings)
+        log_unknown_variables()
+        set_up_tracing("voxqueue-api")
         open_port(settings.metrics, exposition)
     except MisconfiguredError as error:
         print(f"Error: {error.detail}", file=sys.stderr)
         raise SystemExit(2) from None
+    return settings
 
 
 def _put_before_the_routes(app: FastAPI, settings: Settings) -> None:

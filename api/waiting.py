@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
 from voxqueue.jobs.changes import Change, channel, parse
+from voxqueue.seldom import Seldom
 from voxqueue.settings import RedisSettings
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class JobWatch:
         self._followers: dict[UUID, set[asyncio.Event]] = {}  # for any change
         self._observers: set[Callable[[UUID], None]] = set()
         self.stopping = False
+        self._warning = Seldom()
         self._heard_since = _DEAF  # from then on Redis has told us of every change
 
     @property
@@ -132,7 +134,8 @@ class JobWatch:
             try:
                 await self._hear()
             except (RedisError, OSError, ValueError) as error:  # the last: somebody else spoke on our channel
-                log.debug("nobody tells us of changes, looking once a second instead: %s", error)
+                if self._warning.due():
+                    log.warning("Redis tells us of no changes, looking once a second instead: %s", error)
             finally:
                 self._hear_since(_DEAF)
             await asyncio.sleep(_PAUSE_S)
@@ -146,13 +149,15 @@ class JobWatch:
             socket_keepalive=True,
             health_check_interval=_SILENCE_S,
         )
-        async with client, client.pubsub(ignore_subscribe_messages=True) as announcements:
+        async with client, client.pubsub() as announcements:
             await announcements.subscribe(self._channel)
-            self._hear_since(time.monotonic())
             while True:
-                message = await announcements.get_message(timeout=_SILENCE_S)
-                for change in parse(message["data"]) if message is not None else ():
-                    self._tell(change)
+                match await announcements.get_message(timeout=_SILENCE_S):
+                    case {"type": "subscribe"}:  # Redis says so: what was announced until now, we may have missed
+                        self._hear_since(time.monotonic())
+                    case {"type": "message", "data": str(announcement)}:
+                        for change in parse(announcement):
+                            self._tell(change)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ and our log says so once a minute, in place of what the libraries would log of e
 """
 
 import logging
-import time
 from collections.abc import Sequence
 from http.client import responses
 
@@ -18,11 +17,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
 from voxqueue import __version__
 from voxqueue.errors import MisconfiguredError
+from voxqueue.seldom import Seldom
 from voxqueue.urls import without_login
 
 log = logging.getLogger(__name__)
 
-_PAUSE_S = 60.0
 _OF_EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 _OF_QUEUE = "opentelemetry.sdk._shared_internal"
 
@@ -54,20 +53,6 @@ class _WithoutQueries(SpanProcessor):
             span.set_attribute("url.query", "REDACTED")
 
 
-class _Seldom:
-    """Is true once a minute: a collector may be away for long."""
-
-    def __init__(self) -> None:
-        self._last = -_PAUSE_S
-
-    def __bool__(self) -> bool:
-        now = time.monotonic()
-        if now - self._last < _PAUSE_S:
-            return False
-        self._last = now
-        return True
-
-
 class _Exporter(OTLPSpanExporter):
     """Says when spans can be sent again, after `_Away` has said that they cannot."""
 
@@ -92,10 +77,10 @@ class _Away(logging.Filter):
         super().__init__()
         self.said = False
         self._named = named
-        self._now = _Seldom()
+        self._seldom = Seldom()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if self._now:
+        if self._seldom.due():
             self.said = True
             words = "traces cannot be sent to %s and are dropped while that lasts: %s"
             log.warning(words, self._named, _reason(record))
@@ -119,11 +104,11 @@ class _Dropped(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._full, self._fault = _Seldom(), _Seldom()
+        self._full, self._fault = Seldom(), Seldom()
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.msg.startswith("Queue full"):
-            return bool(self._fault)
-        if self._full:
+            return self._fault.due()
+        if self._full.due():
             log.warning("traces are dropped: more spans wait to be sent than OTEL_BSP_MAX_QUEUE_SIZE allows")
         return False

@@ -48,11 +48,9 @@ def collector(env: Mapping[str, str]) -> str | None:
                 "4318 by default."
             )
     if not endpoint.startswith(("http://", "https://")):
-        raise MisconfiguredError(f"The OTLP endpoint {endpoint} must begin with http:// or https://.")
+        raise MisconfiguredError("The OTLP endpoint must begin with http:// or https://.")
     if not _can_send():
-        raise MisconfiguredError(
-            f"Traces are to go to {endpoint}, and what sends them is not installed: {install('traces')}."
-        )
+        raise MisconfiguredError(f"Traces are to be sent, and what sends them is not installed: {install('traces')}.")
     return endpoint
 
 

@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 
 from voxqueue import __version__, tracing
@@ -187,10 +188,11 @@ class Deliverer:
         metrics.endpoint_disabled()
         self._failures.disabled(owed, attempt, self._settings.disable_after_s)
         assert owed.endpoint_id is not None
-        ended = _BATCH
-        while ended == _BATCH:
-            with database_errors(), self._sessions.begin() as session:
-                ended = repository.fail_pending(session, owed.endpoint_id, _BATCH)
+        with suppress(DatabaseUnavailable):
+            ended = _BATCH
+            while ended == _BATCH:
+                with database_errors(), self._sessions.begin() as session:
+                    ended = repository.fail_pending(session, owed.endpoint_id, _BATCH)
 
     def _count(self, host: str, more: int) -> None:
         with self._changed:

@@ -31,16 +31,16 @@ class FailureLog:
 
     def failed(self, owed: Owed, attempt: Attempt, due_in_s: float | None) -> None:
         """An attempt has failed; the next one comes in `due_in_s` seconds, or never."""
-        said = self._said_before(owed.endpoint_id or owed.host)
+        unsaid = self._unsaid(owed.endpoint_id or owed.host)
         log.log(
-            logging.DEBUG if said is None else logging.WARNING,
+            logging.DEBUG if unsaid is None else logging.WARNING,
             "delivery %s to %s failed at attempt %d: %s; %s%s",
             owed.id,
             _receiver(owed),
             owed.attempts + 1,
             _reason(attempt),
             "it is not tried again" if due_in_s is None else f"next try in {timedelta(seconds=round(due_in_s))}",
-            f"; {said} more to this receiver failed since it was last warned of" if said else "",
+            f"; {unsaid} more to this receiver failed since it was last warned of" if unsaid else "",
         )
 
     def disabled(self, owed: Owed, attempt: Attempt, after_s: float) -> None:
@@ -49,7 +49,7 @@ class FailureLog:
         why = "it answered 410 Gone" if gone else f"all attempts of {after_s / 3600:g} hours have failed"
         log.warning("%s is disabled: %s; its tenant enables it again", _receiver(owed), why)
 
-    def _said_before(self, receiver: UUID | str) -> int | None:
+    def _unsaid(self, receiver: UUID | str) -> int | None:
         """How many failures went by without a warning, if one is due now; else None."""
         now = time.monotonic()
         with self._lock:

@@ -4,7 +4,6 @@ It is a role of the workers' package since only that speaks Celery. It knows no 
 """
 
 import logging
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +12,9 @@ from flower.options import options
 from flower.views import BaseHandler
 
 from voxqueue.queue import celery_config
+from voxqueue.seldom import Seldom
 from voxqueue.settings import Settings
 
-_PAUSE_S = 60.0
 _COLUMNS = "name,args,state,result,runtime,worker,received"
 
 
@@ -37,15 +36,13 @@ class _NobodyAnswers(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._said = -_PAUSE_S
+        self._seldom = Seldom()
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.msg != "Inspect method %s failed":
             return True
-        now = time.monotonic()
-        if now - self._said < _PAUSE_S:
+        if not self._seldom.due():
             return False
-        self._said = now
         record.msg, record.args = "No worker answers yet: one that warms up is shown once it takes jobs", ()
         return True
 

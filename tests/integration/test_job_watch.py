@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 
 from api.waiting import JobWatch
+from tests.fault.proxy import Proxy
 from voxqueue.embedded.processes import free_port
 from voxqueue.settings import RedisSettings
 
@@ -66,3 +68,22 @@ def test_what_happened_before_redis_was_heard_again_is_looked_for(redis_url: str
         assert not watch.hears  # the connection is made while the waiting goes on
 
     assert looks(RedisSettings(url=redis_url), deaf) in (2, 3)  # 3 if Redis was not heard within a second
+
+
+def test_nobody_hears_before_redis_has_said_so(redis_url: str) -> None:
+    """Whoever looked at the database before that, and relied on hearing of what comes after it, would miss an end."""
+    at = urlsplit(redis_url)
+    proxy = Proxy((str(at.hostname), at.port or 6379))
+
+    async def asked() -> None:
+        watch = JobWatch(RedisSettings(url=redis_url.replace(f":{at.port}/", f":{proxy.port}/")))
+        async with watch.listening():
+            with proxy.hold(b"SUBSCRIBE") as hold:
+                await asyncio.wait_for(_until(hold.stands.is_set), 20)
+                assert not watch.hears
+            await asyncio.wait_for(_until(lambda: watch.hears), 20)
+
+    try:
+        asyncio.run(asked())
+    finally:
+        proxy.close()

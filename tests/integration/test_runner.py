@@ -9,10 +9,10 @@ from uuid import UUID
 
 import pytest
 
+from tests.ears import Ears
 from voxqueue.database.session import Sessions
 from voxqueue.errors import DatabaseUnavailable
 from voxqueue.jobs import lifecycle, repository, submission
-from voxqueue.jobs.changes import Announcer
 from voxqueue.jobs.kinds import Kind
 from voxqueue.jobs.models import Job
 from voxqueue.jobs.options import Options
@@ -60,16 +60,6 @@ class SlowEngine(WholeLlmEngine):
             assert self.may_go_on.acquire(timeout=_WAIT_S)
         ask.degrade("it took its time")
         return super().answer(request, ask)
-
-
-class Ears(Announcer):
-    """Hears what is announced instead of telling Redis."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[UUID, JobState]] = []
-
-    def announce(self, job_id: UUID, state: JobState) -> None:
-        self.heard.append((job_id, state))
 
 
 @dataclass

@@ -67,10 +67,14 @@ def lines_until(process: subprocess.Popen[str], words: str) -> list[str]:
     raise AssertionError(f"it ended without {words!r}: {''.join(lines)}")
 
 
-@pytest.mark.parametrize("command", ["up", "demo", "worker", "models"])
-def test_an_engine_that_does_not_exist_ends_whoever_would_start_it(command: str, tmp_path: Path) -> None:
-    """Else a worker is in ERROR for ever, and a supervisor none the wiser."""
-    with running("voxqueue", command, folder=tmp_path, VOXQUEUE_STT_ENGINES="wisper") as process:
+@pytest.mark.parametrize(
+    "words",
+    [*(("voxqueue", command) for command in ("up", "demo", "worker", "models")), SERVER],
+    ids=["up", "demo", "worker", "models", "api"],
+)
+def test_an_engine_that_does_not_exist_ends_whoever_would_start_it(words: tuple[str, ...], tmp_path: Path) -> None:
+    """Else a worker is in ERROR for ever, and a supervisor none the wiser; a bare server would show a traceback."""
+    with running(*words, folder=tmp_path, VOXQUEUE_STT_ENGINES="wisper") as process:
         assert process.stdout is not None
         said = process.stdout.read()
     assert process.returncode in (1, 2)

@@ -69,6 +69,13 @@ def test_a_stage_without_engines_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert "VOXQUEUE_TTS_ENGINES names no engine" in refusal(monkeypatch, "VOXQUEUE_TTS_ENGINES", " , ")
 
 
+def test_a_list_that_nobody_reads_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tries things out with fakes leaves the settings of production as they are."""
+    monkeypatch.setenv("VOXQUEUE_STT_ENGINES", "")
+    monkeypatch.setenv("VOXQUEUE_ENGINES", "fake")
+    assert settings().engine_names(Stage.STT) == ("fake",)
+
+
 def test_a_value_that_should_be_json_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a traceback is all that there is to read."""
     said = refusal(monkeypatch, "VOXQUEUE_VITS_MODELS", "facebook/mms-tts-eng")

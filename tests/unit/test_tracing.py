@@ -80,6 +80,12 @@ def test_what_we_cannot_do_is_said_and_not_passed_over(more: dict[str, str], nam
         collector({**_AT, **more})
 
 
+def test_what_is_said_of_an_endpoint_repeats_no_password() -> None:
+    with pytest.raises(MisconfiguredError) as refused:
+        collector({"OTEL_EXPORTER_OTLP_ENDPOINT": "me:geheim@collector:4318"})
+    assert "geheim" not in refused.value.detail
+
+
 def test_a_variable_that_makes_no_sense_stops_the_process_in_words() -> None:
     script = """
 from voxqueue import tracing

@@ -4,9 +4,9 @@ import io
 
 import pytest
 
-from voxqueue.embedded.narration import _welcome
 from voxqueue.embedded.stack import Stack, _metrics_urls
 from voxqueue.embedded.supervisor import Supervisor
+from voxqueue.embedded.terminal import _welcome
 
 pytestmark = pytest.mark.unit
 

@@ -26,8 +26,9 @@ def explained(url: str) -> Iterator[None]:
     except DatabaseUnavailable as error:
         if not isinstance(error.__cause__, OperationalError):
             raise
-        said = str(error.__cause__.orig).strip().splitlines()[0].removeprefix("connection failed: ").removesuffix(".")
+        said = str(error.__cause__.orig).strip().partition("\n")[0]
+        reason = said.removeprefix("connection failed: ").removesuffix(".")
         address = without_password(for_psql(url))
         raise DatabaseUnavailable(
-            f"The database {address} cannot be used: {said}. VOXQUEUE_DATABASE_URL says which one it is."
+            f"The database {address} cannot be used: {reason}. VOXQUEUE_DATABASE_URL says which one it is."
         ) from error

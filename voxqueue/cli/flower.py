@@ -16,9 +16,9 @@ def flower(
 
     VOXQUEUE_FLOWER_BASIC_AUTH=user:password protects it, and lets it listen beyond loopback.
     """
-    from voxqueue.cli.listening import check_can_listen
     from voxqueue.cli.processes import become
     from voxqueue.errors import MisconfiguredError
+    from voxqueue.listening import check_can_listen
     from voxqueue.settings import settings as read_settings
 
     settings = read_settings()

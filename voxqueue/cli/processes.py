@@ -39,7 +39,7 @@ def api(
     It asks for API keys, but for one that listens on a loopback address and has VOXQUEUE_API_KEYS not set.
     """
     from voxqueue import tracing
-    from voxqueue.cli.listening import check_can_listen
+    from voxqueue.listening import check_can_listen
     from voxqueue.settings import settings as read_settings
 
     settings = read_settings()  # what is missing is better said here than in a traceback of the server's

@@ -5,6 +5,7 @@ The servers are the real ones, from wheels. Every process is a child of ours tha
 
 from voxqueue.embedded.postgres import embedded_postgres
 from voxqueue.embedded.redis import embedded_redis
-from voxqueue.embedded.stack import Stack, run_stack, running_stack
+from voxqueue.embedded.stack import Stack, running_stack
+from voxqueue.embedded.terminal import run_stack
 
 __all__ = ["Stack", "embedded_postgres", "embedded_redis", "run_stack", "running_stack"]

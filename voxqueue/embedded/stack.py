@@ -5,15 +5,13 @@ not import the API or the workers: they are other processes.
 """
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import httpx
 from pydantic import ValidationError
@@ -21,12 +19,12 @@ from pydantic import ValidationError
 from voxqueue import tracing
 from voxqueue.database.migrate import upgrade
 from voxqueue.database.session import database_errors
-from voxqueue.embedded.narration import narrate
 from voxqueue.embedded.postgres import prepared_postgres
 from voxqueue.embedded.processes import LOOPBACK, Child, Server, await_answer, free_port, hold, port_is_taken
 from voxqueue.embedded.redis import prepared_redis
 from voxqueue.embedded.supervisor import Supervisor
 from voxqueue.errors import MisconfiguredError, Unavailable
+from voxqueue.listening import check_can_listen
 from voxqueue.serving import SERVER
 from voxqueue.settings import DatabaseSettings, WorkerSettings
 
@@ -120,67 +118,48 @@ def running_stack(
     log_path = folder / "stack.log"
     with log_path.open("a", encoding="utf-8") as out:
         env = {**os.environ, **(env or {})}
-        supervisor = Supervisor(out, stop_s=_worker_grace_s(env) + _OTHERS_S)
         ports = (port or free_port(), flower_port)
-        with _run(supervisor, folder, ports, env, workers, log_path, durable) as stack:
+        supervisor = supervisor_for(env, out)
+        with started(supervisor, folder, ports, env, workers, log_path=log_path, durable=durable) as stack:
             if ready_s is not None:
                 stack.wait_until_ready(ready_s)
             yield stack
 
 
-def run_stack(data: Path, *, port: int = 8000, flower_port: int | None = 5555) -> None:
-    """Run the stack in this terminal until Ctrl-C, SIGTERM or a closed terminal. A second Ctrl-C kills at once.
-
-    Args:
-        data: Made if missing; holds all data, which the next run finds again.
-        port: The API's.
-        flower_port: None leaves Flower out.
+def supervisor_for(env: Mapping[str, str], out: TextIO) -> Supervisor:
+    """Who starts the processes of a stack in this environment and tells `out` of them.
 
     Raises:
-        MisconfiguredError: A port is taken, the folder is in use, a setting cannot be read, or a server is missing or
-            does not start.
+        MisconfiguredError: The workers' time to end cannot be read.
     """
-    supervisor = Supervisor(sys.stdout, stop_s=_worker_grace_s(os.environ) + _OTHERS_S)
-    began = time.monotonic()
-    with _signals_stop(supervisor), suppress(KeyboardInterrupt):
-        supervisor.say(f"starting; data in {data.resolve()}")
-        with _run(supervisor, data, (port, flower_port), dict(os.environ), (ALL_STAGES,), None, True) as stack:
-            narrate(stack, began)
-    supervisor.say("stopped")
+    return Supervisor(out, stop_s=_worker_grace_s(env) + _OTHERS_S)
 
 
 @contextmanager
-def _signals_stop(supervisor: Supervisor) -> Iterator[None]:
-    """The first signal unwinds what we are doing, which stops all in order; the next one kills."""
-    asked = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked or supervisor.stopping:
-            supervisor.kill()
-        else:
-            asked = True
-            raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, on_signal) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _run(
+def started(
     supervisor: Supervisor,
     folder: Path,
     ports: tuple[int, int | None],
-    env: dict[str, str],
-    workers: Sequence[Sequence[str]],
-    log_path: Path | None,
-    durable: bool,
+    env: Mapping[str, str],
+    workers: Sequence[Sequence[str]] = (ALL_STAGES,),
+    *,
+    log_path: Path | None = None,
+    durable: bool = True,
 ) -> Iterator[Stack]:
+    """Have everything started, whoever is ready for it or not, and stopped in order when the block ends.
+
+    Args:
+        supervisor: Of `supervisor_for`.
+        folder: It exists; holds all data.
+        ports: The API's, and Flower's or None.
+        env: The whole environment.
+        workers: As for `running_stack`.
+        log_path: Where the supervisor's output goes; None for the terminal.
+        durable: As for `running_stack`.
+
+    Raises:
+        MisconfiguredError: As for `running_stack`.
+    """
     port, flower_port = ports
     _refuse_taken(port, flower_port)
     _refuse_taken_metrics(env, len(workers) + 2)
@@ -219,8 +198,8 @@ def _refuse_taken(port: int, flower_port: int | None) -> None:
     if port == flower_port:
         raise MisconfiguredError(f"The API and Flower cannot share port {port}: choose another --flower-port.")
     for option, number in (("--port", port), ("--flower-port", flower_port)):
-        if number and port_is_taken(number):
-            raise MisconfiguredError(f"Port {number} is taken by another program: choose another with {option}.")
+        if number:
+            check_can_listen(LOOPBACK, number, port_option=option)
 
 
 def _refuse_taken_metrics(env: Mapping[str, str], number: int) -> None:

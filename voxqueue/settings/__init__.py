@@ -3,7 +3,6 @@
 ``docs/settings.md`` is written from here by ``voxqueue settings --markdown``; a test holds the two together.
 """
 
-import re
 from functools import cache
 from typing import Literal
 
@@ -138,7 +137,7 @@ def settings() -> Settings:
         wrong = (f"VOXQUEUE_{'_'.join(map(str, it['loc'])).upper()}: {what_is_expected(it)}" for it in error.errors())
         raise MisconfiguredError("; ".join(wrong) + ". See `voxqueue settings --markdown`.") from error
     except SettingsError as error:  # it names a field of ours, and not the variable
-        [field] = re.findall(r'"(\w+)"', str(error))[:1]
+        field = str(error).partition('"')[2].partition('"')[0]
         raise MisconfiguredError(f"VOXQUEUE_{field.upper()}, or one that begins so, must be a JSON object.") from error
     _check_engines(found)
     return found
@@ -147,7 +146,7 @@ def settings() -> Settings:
 def _check_engines(found: Settings) -> None:
     """A worker would try again for ever to warm an engine that does not exist, or none at all."""
     for stage in Stage:
-        names = found.stage(stage).engines
+        names = found.engine_names(stage)
         if not names:
             known = ", ".join(sorted(ENGINES[stage]))
             raise MisconfiguredError(f"VOXQUEUE_{stage.upper()}_ENGINES names no engine; it knows: {known}.")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
@@ -18,17 +19,22 @@ class DatabaseSettings(BaseModel):
     pool_size: int = Field(20, ge=8, description="Connections one process may hold; upkeep alone needs up to five")
 
     def require_url(self) -> str:
+        from sqlalchemy import make_url  # noqa: PLC0415 - slow to import, and by its rules the address is read
+
         if not self.url:
             raise MisconfiguredError(
                 "No database: set VOXQUEUE_DATABASE_URL, or use `voxqueue up`, which brings its own."
             )
-        _check_port("VOXQUEUE_DATABASE_URL", self.url)
-        for plain in ("postgresql://", "postgres://"):  # what hosting providers hand out; we speak through psycopg 3
-            if self.url.startswith(plain):
-                return "postgresql+psycopg://" + self.url.removeprefix(plain)
-        if not self.url.startswith("postgresql+psycopg://"):
+        scheme, _, rest = self.url.partition("://")
+        # The first two are what hosting providers hand out; we speak through psycopg 3.
+        if scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
             raise MisconfiguredError("VOXQUEUE_DATABASE_URL must begin with postgresql://: Postgres is all we speak.")
-        return self.url
+        url = f"postgresql+psycopg://{rest}"
+        try:
+            make_url(url)
+        except (TypeError, ValueError):
+            raise _unreadable("VOXQUEUE_DATABASE_URL") from None
+        return url
 
 
 class RedisSettings(BaseModel):
@@ -42,16 +48,19 @@ class RedisSettings(BaseModel):
             raise MisconfiguredError("No Redis: set VOXQUEUE_REDIS_URL, or use `voxqueue up`, which brings its own.")
         if not self.url.startswith(("redis://", "rediss://")):
             raise MisconfiguredError("VOXQUEUE_REDIS_URL must begin with redis://, or rediss:// for TLS.")
-        _check_port("VOXQUEUE_REDIS_URL", self.url)
+        try:
+            _ = urlsplit(self.url).port  # by the driver's rules
+        except ValueError:
+            raise _unreadable("VOXQUEUE_REDIS_URL") from None
         return self.url
 
 
-def _check_port(variable: str, url: str) -> None:
-    """Refuse what every driver would refuse too, with a traceback."""
-    host = url.partition("//")[2].partition("?")[0].rpartition("@")[2].partition("/")[0].rpartition("]")[2]
-    _, colon, port = host.partition(":")
-    if colon and not port.isdecimal():
-        raise MisconfiguredError(f"{variable} has {port!r} where the port belongs, which must be a number.")
+def _unreadable(variable: str) -> MisconfiguredError:
+    """Instead of the driver's words, which may quote a part of a password."""
+    return MisconfiguredError(
+        f"{variable} has no number where the port belongs. In a password, write %3A for :, %2F for /, %3F for ?, "
+        "%23 for # and %40 for @."
+    )
 
 
 class StorageSettings(BaseModel):

@@ -12,7 +12,8 @@ from tests.command import one_line, voxqueue
 from voxqueue.cli.database import explained
 from voxqueue.cli.main import app
 from voxqueue.embedded.processes import free_port
-from voxqueue.errors import DatabaseUnavailable
+from voxqueue.errors import DatabaseUnavailable, MisconfiguredError
+from voxqueue.listening import check_can_listen
 
 pytestmark = pytest.mark.integration
 
@@ -38,6 +39,19 @@ def test_an_address_of_another_machine_is_no_place_to_listen() -> None:
     assert one_line(ran.stderr) == "Error: 192.0.2.1 is no address of this machine: choose another --host.\n"
     ran = voxqueue("api", "--host", "nowhere.invalid", "--port", str(free_port()), **_SERVERS)
     assert one_line(ran.stderr) == "Error: nowhere.invalid is no address to listen on: choose another --host.\n"
+
+
+def test_addresses_of_a_kind_that_this_machine_lacks_are_left_out(monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
+    """Without IPv6, `localhost` may still have two addresses; servers listen on the one that there is."""
+    lacking, there = 9_999, socket.AF_INET
+
+    def both(host: str, port: int, **_: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        return [(family, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for family in (lacking, there)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    check_can_listen("localhost", free_port())
+    with pytest.raises(MisconfiguredError, match="is taken by another program"):
+        check_can_listen("localhost", taken)
 
 
 def told_of(url: str, *words: str) -> str:
@@ -81,7 +95,7 @@ def test_a_password_that_is_wrong_is_said_to_be() -> None:
     [
         (None, "No Redis"),
         ("localhost:6379", "must begin with redis://"),
-        ("redis://localhost:six/0", "'six' where the port belongs"),
+        ("redis://localhost:six/0", "no number where the port belongs"),
     ],
 )
 def test_a_health_check_that_knows_no_redis_calls_no_worker_ill(url: str | None, words: str) -> None:
@@ -94,7 +108,7 @@ def test_a_health_check_that_knows_no_redis_calls_no_worker_ill(url: str | None,
 
 def test_a_port_of_a_database_that_is_no_number_is_no_traceback() -> None:
     said = told_of("postgresql://me:geheim@127.0.0.1:port/voxqueue", "keys", "list")
-    assert "VOXQUEUE_DATABASE_URL has 'port' where the port belongs" in said
+    assert "VOXQUEUE_DATABASE_URL has no number where the port belongs" in said
 
 
 def help_of(*words: str) -> str:

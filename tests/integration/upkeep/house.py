@@ -6,15 +6,14 @@ from uuid import UUID
 
 from sqlalchemy import Engine, select, text
 
+from tests.ears import Ears
 from tests.moves import claim, done, move
 from voxqueue.database.base import new_id
 from voxqueue.database.session import Sessions
 from voxqueue.jobs import lifecycle, repository, submission
 from voxqueue.jobs.blobs import note_key, speech_key
-from voxqueue.jobs.changes import Announcer
 from voxqueue.jobs.kinds import Kind
 from voxqueue.jobs.models import Job, Note
-from voxqueue.jobs.states import JobState
 from voxqueue.jobs.submission import Wishes
 from voxqueue.keys.caller import ANYBODY, DEFAULT_TENANT
 from voxqueue.queue import JobQueue
@@ -25,16 +24,6 @@ from workers.upkeep.blobs import OrphanBlobs
 
 WAIT_S = 20
 HOUR_S = 3600.0
-
-
-class Ears(Announcer):
-    """Hears what is announced instead of telling Redis."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[UUID, JobState]] = []
-
-    def announce(self, job_id: UUID, state: JobState) -> None:
-        self.heard.append((job_id, state))
 
 
 @dataclass

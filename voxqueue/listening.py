@@ -7,13 +7,14 @@ from typing import Any
 from voxqueue.errors import MisconfiguredError
 
 
-def check_can_listen(host: str, port: int, *, host_option: str = "--host") -> None:
+def check_can_listen(host: str, port: int, *, host_option: str = "--host", port_option: str = "--port") -> None:
     """Raise `MisconfiguredError`, which names the option to change, if a server cannot listen there.
 
     Args:
         host: A name or an address of this machine.
         port: Free or not.
-        host_option: How the command calls the host; it calls the port ``--port``.
+        host_option: How the command calls the host.
+        port_option: How it calls the port.
     """
     try:
         places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -23,7 +24,9 @@ def check_can_listen(host: str, port: int, *, host_option: str = "--host") -> No
         try:
             _listen(socket.socket(family, kind, protocol), address)
         except OSError as error:
-            raise MisconfiguredError(_why(error, host, port, host_option)) from error
+            if error.errno == errno.EAFNOSUPPORT:  # no IPv6 here, say: the server leaves such an address out too
+                continue
+            raise MisconfiguredError(_why(error, host, port, host_option, port_option)) from error
 
 
 def _listen(probe: socket.socket, address: Any) -> None:
@@ -36,12 +39,12 @@ def _listen(probe: socket.socket, address: Any) -> None:
         probe.listen(1)  # two may be bound to one port, as long as neither listens
 
 
-def _why(error: OSError, host: str, port: int, host_option: str) -> str:
+def _why(error: OSError, host: str, port: int, host_option: str, port_option: str) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return f"Port {port} is taken by another program: choose another with --port."
+            return f"Port {port} is taken by another program: choose another with {port_option}."
         case errno.EACCES:
-            return f"This user may not listen on port {port}: choose one above 1023 with --port."
+            return f"This user may not listen on port {port}: choose one above 1023 with {port_option}."
         case errno.EADDRNOTAVAIL:
             return f"{host} is no address of this machine: choose another {host_option}."
-    return f"Nobody can listen on {host}, port {port}: {error.strerror}. Choose another {host_option} or --port."
+    return f"Nobody can listen on {host}, port {port}: {error.strerror}. Choose another {host_option} or {port_option}."
