@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from api.security_headers import security_headers
@@ -109,12 +110,21 @@ async def _http_error(request: Request, error: Exception) -> Response:
         case 404:
             return problem(NotFound(f"There is nothing at {path[:_ECHO_CHARS]}."), path)
         case 405:
-            detail = f"{method} is not possible here; possible is {(error.headers or {}).get('Allow', 'nothing')}."
+            allowed = _allowed(request)
+            detail = f"{method} is not possible here; possible is {allowed}."
+            return _refusal(error.status_code, detail, path, {"Allow": allowed})
         case 413:
             return problem(BodyTooLarge(error.detail), path)
         case _:
             detail = error.detail
     return _refusal(error.status_code, detail, path, error.headers)
+
+
+def _allowed(request: Request) -> str:
+    """What is possible at this address; the framework names the methods of the first route there alone."""
+    asked = ({**request.scope, "method": method} for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"))
+    possible = (one for one in asked if any(it.matches(one)[0] is Match.FULL for it in request.app.routes))
+    return ", ".join(one["method"] for one in possible)
 
 
 def _why_unreadable(error: HTTPException) -> str:

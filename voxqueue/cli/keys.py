@@ -94,7 +94,7 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `voxqueu
 @contextmanager
 def _transaction() -> Iterator["Session"]:
     """One transaction on the configured database. Raises `DatabaseUnavailable`, which says which one and why."""
-    from voxqueue.cli.database import explained
+    from voxqueue.database.explained import explained
     from voxqueue.database.session import open_engine, open_sessions
     from voxqueue.settings import settings as read_settings
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from voxqueue.cli.console import FAILED, AsJson, complain, plain, print_json, remark
+from voxqueue.cli.console import FAILED, AsJson, complain, plain, print_json, remark, warn_of_unknown_variables
 
 if TYPE_CHECKING:
     from voxqueue.models import Model
@@ -64,6 +64,7 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
     from voxqueue.settings import settings as read_settings
 
     settings = read_settings()
+    warn_of_unknown_variables()
     found = [_find(model, settings) for model in models_of(settings)]
     if as_json:
         print_json([it.as_json() for it in found])

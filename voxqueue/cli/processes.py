@@ -17,7 +17,7 @@ from voxqueue.serving import SERVER
 if TYPE_CHECKING:
     from voxqueue.settings import ApiSettings
 
-Name = Annotated[str | None, typer.Option(help="Shown in Flower and in the readiness report; else host and pid")]
+Name = Annotated[str | None, typer.Option(help="Shown in Flower and in the report; else STAGES-DEVICE-PID@HOST")]
 
 
 def become(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> NoReturn:
@@ -100,7 +100,7 @@ def courier(name: Name = None) -> None:
 
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    from voxqueue.cli.database import explained
+    from voxqueue.database.explained import explained
     from voxqueue.database.migrate import upgrade
     from voxqueue.settings import settings as read_settings
 

@@ -71,6 +71,7 @@ def prepared_postgres(folder: Path, *, durable: bool = True) -> Iterator[Server]
             # Fast shutdown: neither waits for clients, as SIGTERM would, nor leaves a crash to recover from.
             stop_signal=signal.SIGINT,
             death_signal=signal.SIGINT,
+            grace_s=20,  # a checkpoint on a slow disk; whoever kills it has it recover at the next start
             user=user,
             keep_fds=(lock,),
             log=log,

@@ -160,9 +160,13 @@ def hold(folder: Path) -> Iterator[int]:
     until the last such child is gone, so that no two servers ever write the same data.
 
     Raises:
-        MisconfiguredError: A living process owns the folder, or a dead one's children do not go away.
+        MisconfiguredError: The folder cannot be made, a living process owns it, or a dead one's children do not go
+            away.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MisconfiguredError(f"The folder {folder} cannot be made: {error.strerror}. Choose another.") from error
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _lock(descriptor, folder)

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import httpx
+import redis
 from pydantic import ValidationError
 
 from voxqueue import tracing
+from voxqueue.database.explained import explained
 from voxqueue.database.migrate import upgrade
-from voxqueue.database.session import database_errors
 from voxqueue.embedded.postgres import prepared_postgres
 from voxqueue.embedded.processes import LOOPBACK, Child, Server, await_answer, free_port, hold, port_is_taken
 from voxqueue.embedded.redis import prepared_redis
@@ -26,13 +27,14 @@ from voxqueue.embedded.supervisor import Supervisor
 from voxqueue.errors import MisconfiguredError, Unavailable
 from voxqueue.listening import check_can_listen
 from voxqueue.serving import SERVER
-from voxqueue.settings import DatabaseSettings, WorkerSettings
+from voxqueue.settings import DatabaseSettings, RedisSettings, WorkerSettings
+from voxqueue.urls import without_password
 
 ALL_STAGES = ("worker", "--stages", "stt,llm,tts")
 _GRACE = "VOXQUEUE_WORKER_GRACE_S"
 _METRICS = "VOXQUEUE_METRICS_PORT"
 _EXIT_S = 5.0  # what a worker needs after its grace period, to hand back what it still holds; a busy one is slow
-_OTHERS_S = 20.0  # what everything beside the workers may take to end, one after the other
+_OTHERS_S = 35.0  # what everything beside the workers may take to end, one after the other
 _SERVERS: tuple[tuple[str, Callable[..., Any], str], ...] = (
     ("VOXQUEUE_DATABASE_URL", prepared_postgres, "postgres"),
     ("VOXQUEUE_REDIS_URL", prepared_redis, "redis"),
@@ -163,6 +165,8 @@ def started(
     port, flower_port = ports
     _refuse_taken(port, flower_port)
     _refuse_taken_metrics(env, len(workers) + 2)
+    if env.get("VOXQUEUE_REDIS_URL"):
+        _ask_redis(env)
     tracing.collector(env)  # a setting that makes no sense is better found now than by every child
     with ExitStack() as held:
         held.enter_context(hold(folder))
@@ -227,8 +231,22 @@ def _metrics_urls(env: Mapping[str, str], workers: int) -> dict[str, str]:
 
 
 def _migrate(env: Mapping[str, str]) -> None:
-    with database_errors():
-        upgrade(DatabaseSettings(url=env["VOXQUEUE_DATABASE_URL"]).require_url())
+    url = DatabaseSettings(url=env["VOXQUEUE_DATABASE_URL"]).require_url()
+    with explained(url):
+        upgrade(url)
+
+
+def _ask_redis(env: Mapping[str, str]) -> None:
+    """Raise `Unavailable` if it does not answer: one that is away at the start is more likely a wrong address."""
+    url = RedisSettings(url=env["VOXQUEUE_REDIS_URL"]).require_url()
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5) as client:
+            client.ping()
+    except redis.RedisError as error:
+        raise Unavailable(
+            f"Redis at {without_password(url)} cannot be used: {str(error).removesuffix('.')}. "
+            "VOXQUEUE_REDIS_URL says which one it is."
+        ) from error
 
 
 def _worker_grace_s(env: Mapping[str, str]) -> float:

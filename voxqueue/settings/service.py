@@ -1,5 +1,6 @@
 """The groups of the service: its servers, the API, jobs, webhooks, workers, what watches them."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -95,12 +96,14 @@ class ApiSettings(BaseModel):
     cors_origins: Names = Field((), description="Origins whose pages may call, such as `https://app.example.com`")
 
 
+_RATE = re.compile(r"[1-9]\d{0,8}/(second|minute|hour)", re.ASCII)
+
+
 class LimitsSettings(BaseModel):
     """What the API refuses, before anything is queued."""
 
     requests: str = Field(
         "6000/minute",
-        pattern=r"^[1-9]\d{0,8}/(second|minute|hour)$",
         description="Requests of one key, or of one address where there are no keys: `NUMBER/second|minute|hour`",
     )
     open_jobs: int = Field(
@@ -117,6 +120,13 @@ class LimitsSettings(BaseModel):
     schema_bytes: int = Field(8_192, ge=2, description="Largest schema of a reply as JSON")
     metadata_bytes: int = Field(4_096, ge=2, description="Largest metadata object as JSON")
     wait_seconds: int = Field(60, ge=0, description="Longest `Prefer: wait`")
+
+    @field_validator("requests")
+    @classmethod
+    def _check_requests(cls, requests: str) -> str:
+        if not _RATE.fullmatch(requests):
+            raise ValueError("must be a rate such as 6000/minute, per second, minute or hour")
+        return requests
 
 
 class JobsSettings(BaseModel):

@@ -2,6 +2,7 @@
 
 import socket
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -149,3 +150,10 @@ def test_unknown_routes_and_methods_are_problems_too(api: httpx.Client) -> None:
     answer = api.put("/v1/texts")
     assert "POST" in refused(answer, 405, "method-not-allowed")
     assert answer.headers["allow"] == "POST"
+
+
+def test_all_that_is_possible_at_an_address_is_named(api: httpx.Client) -> None:
+    """Several routes lie there; the framework names the methods of the first alone."""
+    answer = api.put(f"/v1/jobs/{uuid4()}")
+    assert "possible is DELETE, GET." in refused(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == "DELETE, GET"

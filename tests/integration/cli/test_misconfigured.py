@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -9,8 +10,8 @@ from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
 from tests.command import one_line, voxqueue
-from voxqueue.cli.database import explained
 from voxqueue.cli.main import app
+from voxqueue.database.explained import explained
 from voxqueue.embedded.processes import free_port
 from voxqueue.errors import DatabaseUnavailable, MisconfiguredError
 from voxqueue.listening import check_can_listen
@@ -104,6 +105,30 @@ def test_a_health_check_that_knows_no_redis_calls_no_worker_ill(url: str | None,
     assert (ran.returncode, ran.stdout) == (3, "")
     assert words in one_line(ran.stderr)
     assert "VOXQUEUE_REDIS_URL" in ran.stderr
+
+
+def test_a_stack_does_not_start_on_servers_that_are_not_there(tmp_path: Path) -> None:
+    """They are not its own, so it cannot start them; without words its processes would only try again and again."""
+    port = free_port()
+    up = ("up", "--data", str(tmp_path / "data"), "--port", str(free_port()), "--no-flower")
+    ran = voxqueue(*up, VOXQUEUE_DATABASE_URL=f"postgresql://me:geheim@127.0.0.1:{port}/voxqueue")
+    said = one_line(ran.stderr)
+    assert ran.returncode == 1
+    assert f"postgresql://me:***@127.0.0.1:{port}/voxqueue cannot be used: " in said
+    assert "VOXQUEUE_DATABASE_URL" in said
+    ran = voxqueue(*up, VOXQUEUE_REDIS_URL=f"redis://:geheim@127.0.0.1:{port}/0")
+    said = one_line(ran.stderr)
+    assert ran.returncode == 1
+    assert f"redis://:***@127.0.0.1:{port}/0 cannot be used: " in said
+    assert "VOXQUEUE_REDIS_URL" in said
+
+
+def test_data_that_is_no_folder_is_no_traceback(tmp_path: Path) -> None:
+    file = tmp_path / "data"
+    file.touch()
+    ran = voxqueue("up", "--data", str(file), "--port", str(free_port()), "--no-flower")
+    assert ran.returncode == 1
+    assert one_line(ran.stderr) == f"Error: The folder {file} cannot be made: File exists. Choose another.\n"
 
 
 def test_a_port_of_a_database_that_is_no_number_is_no_traceback() -> None:

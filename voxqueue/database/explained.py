@@ -1,7 +1,13 @@
-"""What a command says of a database that it cannot use: which one it asked, and what that has answered."""
+"""What somebody who starts us is told of a database that we cannot use: which one it is, and what it has answered."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from sqlalchemy.exc import OperationalError
+
+from voxqueue.database.session import database_errors
+from voxqueue.errors import DatabaseUnavailable
+from voxqueue.urls import for_psql, without_password
 
 
 @contextmanager
@@ -14,12 +20,6 @@ def explained(url: str) -> Iterator[None]:
     Raises:
         DatabaseUnavailable: It does not answer, knows no such user, password or database, or lacks our schema.
     """
-    from sqlalchemy.exc import OperationalError
-
-    from voxqueue.database.session import database_errors
-    from voxqueue.errors import DatabaseUnavailable
-    from voxqueue.urls import for_psql, without_password
-
     try:
         with database_errors():
             yield
