@@ -1,7 +1,9 @@
 """How often those who wait for a job look at the database: seldom while Redis is heard, each second while it is not."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -15,6 +17,12 @@ from voxqueue.settings import RedisSettings
 pytestmark = pytest.mark.integration
 
 WAITED_S = 3.5
+
+
+def run(what: Coroutine[Any, Any, None]) -> None:
+    """In a thread of its own: in that of a test, Playwright may have left an event loop of its own running."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, what).result()
 
 
 async def _stays() -> bool:
@@ -41,7 +49,7 @@ def looks(settings: RedisSettings, during: Callable[[JobWatch], Awaitable[None]]
             await during(watch)
             await watch.wait(uuid4(), seconds=WAITED_S, is_over=is_over, has_left=_stays)
 
-    asyncio.run(waited())
+    run(waited())
     return count
 
 
@@ -84,6 +92,6 @@ def test_nobody_hears_before_redis_has_said_so(redis_url: str) -> None:
             await asyncio.wait_for(_until(lambda: watch.hears), 20)
 
     try:
-        asyncio.run(asked())
+        run(asked())
     finally:
         proxy.close()

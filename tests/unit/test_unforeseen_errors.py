@@ -39,12 +39,12 @@ def breaks_off():
 server = uvicorn.Server(uvicorn.Config(app, port=0))
 set_up_logging(Settings(log_format="json", log_level="warning"))
 trace.set_tracer_provider(TracerProvider(shutdown_on_exit=False))
-thread = threading.Thread(target=server.run)
+thread = threading.Thread(target=server.run, daemon=True)  # a client that fails ends all
 thread.start()
 while not server.started:
     time.sleep(0.01)
 url = f"http://127.0.0.1:{{server.servers[0].sockets[0].getsockname()[1]}}/v1"
-with httpx.Client(headers={{"traceparent": "00-{_TRACE}-b7ad6b7169203331-01"}}) as client:
+with httpx.Client(timeout=60, headers={{"traceparent": "00-{_TRACE}-b7ad6b7169203331-01"}}) as client:
     answer = client.get(f"{{url}}/broken?key=secret")
     assert (answer.status_code, answer.json()["title"]) == (500, "Something went wrong on our side")
     try:
