@@ -84,7 +84,9 @@ async def _unexpected_error(request: Request, error: Exception) -> Response:
     """Answers what nobody has foreseen. The framework raises the error again after this, for the server to log it."""
     _log(request, error)
     mark_as_logged(error)
-    return _our_fault(request, VoxqueueError.code, VoxqueueError("").type, VoxqueueError.title)
+    answer = _our_fault(request, VoxqueueError.code, VoxqueueError("").type, VoxqueueError.title)
+    answer.headers["Connection"] = "close"  # the server closes it: nobody shall send the next request on it
+    return answer
 
 
 def _log(request: Request, error: Exception) -> None:
