@@ -75,11 +75,14 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["answers", "http
 CMD ["voxqueue", "api", "--host", "0.0.0.0"]
 
 FROM runtime AS models
+ARG VARIANT=cpu
+# A worker for GPUs that finds none shall say so, and not fall back to the CPU unseen.
 # onnxruntime, which finds the speech in a note, would report on its use to its makers.
-ENV ORT_DISABLE_TELEMETRY=1
+ENV VOXQUEUE_MODELS_DEVICE=${VARIANT} \
+    ORT_DISABLE_TELEMETRY=1
 COPY --from=models-built /opt/voxqueue /opt/voxqueue
 USER 0:0
-# So that CTranslate2 finds cuBLAS and cuDNN, which lie among the packages; on a CPU there are none.
+# So that CTranslate2 finds cuBLAS 12, which lies among the packages; on a CPU there are none of CUDA.
 RUN find /opt/voxqueue -path '*/nvidia/*/lib' -type d > /etc/ld.so.conf.d/voxqueue.conf && ldconfig
 USER 10001:10001
 

