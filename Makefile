@@ -57,7 +57,7 @@ $(VENV)/embedded: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/dev: pyproject.toml constraints.txt | $(BIN)/python
 	echo "Installing Voxqueue, the model runtimes and its tools into $(VENV), which takes some minutes" >&2
-	$(PIP) torch >&2  # by itself and first: constraints.txt says which build
+	$(PIP) torch >&2  # by itself and first: constraints.txt says which version
 	$(INSTALL) '.[embedded,models,s3,dev]' >&2
 	touch $@ $(VENV)/embedded
 
