@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+# Celery imports it in the thread that sends first, and from two ends: two threads at once would wait for each other.
+import celery.events  # noqa: F401
 from celery import Celery
 from kombu import Queue as Channel
 from kombu.exceptions import KombuError
