@@ -3,16 +3,19 @@
 Those that need a model or a server find a tiny one here, see `tests.models.prepare`.
 """
 
+import re
+import textwrap
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.engines import AnyEngine, results
+from tests.engines import results
 from tests.models.prepare import PREPARE
 from tests.models.sentences import ENGLISH, speak
 from tests.recordings import silence, tone
@@ -37,7 +40,7 @@ from voxqueue.stages import (
     TtsRequest,
     TtsResult,
 )
-from workers.engines.base import Called, WholeLlmEngine
+from workers.engines.base import AnyEngine, Called, WholeLlmEngine
 from workers.engines.registry import ENGINES, create_engine
 from workers.serving import Served
 
@@ -92,8 +95,22 @@ def hostile_requests(stage: Stage) -> dict[str, Request]:
     return {case: make(text=text) for case, text in HOSTILE_TEXTS.items()}
 
 
+DOCUMENTED = (Stage.LLM, "shout")
+"""The example that newcomers start from."""
+
+
+def register_documented(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "add-an-engine.md").read_text()
+    blocks = re.findall(r"^ *```python\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
+    (folder / "documented.py").write_text(textwrap.dedent(blocks[0]))
+    patch.syspath_prepend(folder)
+    patch.setitem(ENGINES[Stage.LLM], "shout", "documented:ShoutEngine")
+
+
 @pytest.fixture(
-    params=[(stage, name) for stage, names in ENGINES.items() for name in names], ids="-".join, scope="module"
+    params=[*((stage, name) for stage, names in ENGINES.items() for name in names), DOCUMENTED],
+    ids="-".join,
+    scope="module",
 )
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyEngine]:
     stage, name = request.param
@@ -102,6 +119,8 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         patch.setenv("HF_HUB_OFFLINE", "1")  # a test downloads nothing
         prepare = PREPARE.get(name)
         folder = tmp_path_factory.mktemp(name)
+        if request.param == DOCUMENTED:
+            register_documented(patch, folder)
         settings = stack.enter_context(prepare(folder)) if prepare else SETTINGS
         made = create_engine(stage, name, settings)
         made.load()
