@@ -53,6 +53,12 @@ def test_the_whole_page_is_small(url: str) -> None:
     assert unpacked < 150_000, "even for clients that take nothing packed"
 
 
+def test_without_scripts_it_says_so_on_the_loading_screen(url: str) -> None:
+    """That screen covers all else, and only scripts take it away."""
+    loading = httpx.get(f"{url}/").text.split('<section id="loading"')[1].split("</section>")[0]
+    assert "<noscript>" in loading
+
+
 def test_a_page_that_has_not_changed_is_not_sent_again(url: str) -> None:
     first = httpx.get(f"{url}/")
     again = httpx.get(f"{url}/", headers={"If-None-Match": first.headers["etag"]})

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.acceptance
 
 Show = Callable[[dict[str, Any]], Page]
 
-_NO_OLLAMA = "Ollama does not answer at http://127.0.0.1:11434. Start it with “ollama serve”."
+_NO_OLLAMA = "Ollama does not answer at http://127.0.0.1:11434: start it with `ollama serve`."
+_AS_SHOWN = f"Language model: {_NO_OLLAMA}".replace("`", "")
 _ETA = {"p50": 12.3, "p90": 20.1}
 
 
@@ -111,7 +112,8 @@ def test_an_engine_that_failed_says_why_and_is_tried_again_on_request(
     told.update(FAILED)
     page = open_page(ready=False)
     loading = page.locator("#loading")
-    expect(loading.get_by_role("alert")).to_have_text(f"Language model: {_NO_OLLAMA}")
+    expect(loading.get_by_role("alert")).to_have_text(_AS_SHOWN)
+    expect(loading.get_by_role("code")).to_have_text("ollama serve")
     with page.expect_request(lambda it: it.method == "POST" and it.url.endswith("/api/ready/warmup")) as asked:
         loading.get_by_role("button", name="Try again").click()
     asked_for = asked.value.response()
@@ -125,6 +127,28 @@ def test_an_engine_that_failed_says_why_and_is_tried_again_on_request(
     without_network(complaints)
 
 
+def test_a_server_that_does_not_answer_is_asked_at_once_on_request(
+    context: BrowserContext, open_page: Open, complaints: list[str]
+) -> None:
+    """The page's clock stands still, so that it does not ask by itself."""
+    context.route("**/api/ready**", lambda route: route.abort())
+    page = context.new_page()
+    page.clock.install()
+    page.close()
+    page = open_page(ready=False)
+    loading = page.locator("#loading")
+    expect(loading.get_by_role("heading", name="No connection to the server")).to_be_visible()
+    expect(loading.get_by_role("progressbar")).to_be_hidden()
+    expect(loading.get_by_role("link", name="See what the workers do")).to_be_hidden()
+    keep_screenshot(page, "loading-lost")
+    assert_accessible(page)
+    context.unroute("**/api/ready**")
+    context.clock.pause_at(page.evaluate("Date.now()"))
+    loading.get_by_role("button", name="Try again").click()
+    expect(loading).to_be_hidden()
+    without_network(complaints)
+
+
 def test_it_can_be_left_for_the_workers_and_is_there_again_on_the_way_back(
     open_page: Open, told: dict[str, Any], complaints: list[str]
 ) -> None:
@@ -134,7 +158,7 @@ def test_it_can_be_left_for_the_workers_and_is_there_again_on_the_way_back(
     page.locator("#loading").get_by_role("link", name="See what the workers do").click()
     expect(page.get_by_role("heading", name="The fleet at work")).to_be_focused()
     expect(page.locator("#loading")).to_be_hidden()
-    expect(page.locator("#operate-fleet")).to_contain_text(f"Language model: {_NO_OLLAMA}")
+    expect(page.locator("#operate-fleet")).to_contain_text(_AS_SHOWN)
     page.get_by_role("link", name="Notes").click()
     expect(page.locator("#loading")).to_be_visible()
     without_network(complaints)
@@ -160,7 +184,7 @@ def test_a_stranger_who_is_told_the_least_is_asked_for_a_key_only_on_request(
         loading.get_by_role("button", name="Enter a key").click()
         page.get_by_role("dialog").get_by_label("API key").fill(str(key))
         page.get_by_role("dialog").get_by_role("button", name="Use this key").click()
-        expect(loading.get_by_role("alert")).to_have_text(f"Language model: {_NO_OLLAMA}")
+        expect(loading.get_by_role("alert")).to_have_text(_AS_SHOWN)
         expect(loading.get_by_role("button", name="Enter a key")).to_be_hidden()
         page.close()
     without_network(complaints)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.acceptance.conftest import start
 from tests.integration.conftest import serving
@@ -115,6 +115,19 @@ def test_a_delivery_shows_its_attempts_and_is_sent_again(open_page: Open, receiv
     delivered.get_by_role("button", name="Send again").click()
     receiver.wait(came + 1)
     expect(page.locator(".delivery")).to_have_count(before + 1)
+
+
+def test_an_hour_without_jobs_says_so(context: BrowserContext, open_page: Open) -> None:
+    def quiet(route: Route) -> None:
+        report = route.fetch().json()
+        for minute in report["statistics"]["throughput"]:
+            minute.update(succeeded=0, failed=0, canceled=0)
+        route.fulfill(json=report)
+
+    context.route("**/api/operations", quiet)
+    page = open_page()
+    operate(page)
+    expect(page.locator("#throughput")).to_have_text("No job has ended within the hour.")
 
 
 def test_engines_are_tried_again_on_request(open_page: Open) -> None:

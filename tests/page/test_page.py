@@ -109,6 +109,7 @@ def test_a_file_is_uploaded_and_one_that_is_no_recording_is_refused_in_words(
     page.get_by_role("button", name="Send").click()
     expect(page.locator("#composer-error")).to_contain_text("not a recording")
     expect(page.locator("#draft-name")).to_have_text("letter.mp3")
+    expect(page.locator("#draft-player")).to_contain_text("The server may still read it")
     without_network(complaints)
     page.get_by_role("button", name="Discard").click()
 
@@ -141,7 +142,7 @@ def test_a_text_job_can_be_canceled_tried_again_and_deleted(open_page: Open) -> 
 def test_a_job_that_fails_says_why(open_page: Open) -> None:
     page = open_page()
     card = write(page, "Nobody will answer !refuse@llm")
-    expect(card.get_by_role("alert")).to_contain_text("refused as ordered")
+    expect(card.locator(".problem")).to_contain_text("refused as ordered")
     expect(card.get_by_role("button", name="Try again")).to_be_visible()
     keep_screenshot(page, "failed")
     assert_accessible(page)

@@ -1,7 +1,7 @@
 // The list of jobs: a card each, newest first.
 
 import { Card } from "./card.js";
-import { byId, h } from "./dom.js";
+import { byId, calmly, h } from "./dom.js";
 import { dropRecording } from "./recordings.js";
 
 const TICK_MS = 30_000;
@@ -24,6 +24,14 @@ export class Board {
     if (card) card.update(job);
     else this.#add(job);
     byId("empty").hidden = true;
+  }
+
+  /** Bring a job into view where it is out of it, as on a phone, where it comes below what sent it. */
+  reveal(id) {
+    const { element } = this.#cards.get(id);
+    const { top } = element.getBoundingClientRect();
+    if (top >= 0 && top < innerHeight * 0.6) return;
+    element.scrollIntoView({ behavior: calmly() ? "auto" : "smooth", block: "start" });
   }
 
   remove(id) {

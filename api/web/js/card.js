@@ -40,7 +40,7 @@ export class Card {
     this.time = h("time", { class: "muted small", datetime: job.created_at });
     this.source = h("div", { class: "source" });
     this.results = h("div", { class: "results" });
-    this.error = h("div", { class: "problem", role: "alert" });
+    this.error = h("div", { class: "problem" });
     this.downloads = h("div", { class: "row wrap downloads" });
     this.buttons = h("div", { class: "row wrap" });
     this.details = h("details", { class: "more details" }, h("summary", {}, "Details"));
@@ -62,8 +62,8 @@ export class Card {
         this.details,
       ),
     );
-    if (job.text !== null) this.source.append(h("p", { class: "said-text", ...scrolling(job.text, "Your text") }, job.text));
-    if (job.note) this.source.append(h("p", { class: "muted small" }, noteLine(job.note)));
+    if (job.text !== null) this.source.append(h("p", { class: "said-text", dir: "auto", ...scrolling(job.text, "Your text") }, job.text));
+    if (job.note) this.source.append(h("p", { class: "muted small" }, ...noteLine(job.note)));
   }
 
   /** Show the job as it is now. Only what has changed is touched, so that a player goes on and the focus stays. */
@@ -74,7 +74,7 @@ export class Card {
     this.#shown = text;
     this.job = job;
     this.element.dataset.state = job.state;
-    this.state.dataset.mood = { succeeded: "good", failed: "bad", canceled: "plain" }[job.state] ?? "busy";
+    this.state.dataset.mood = { running: "busy", succeeded: "good", failed: "bad" }[job.state] ?? "plain";
     setText(this.state, isOpen(job) && job.progress > 0 ? `${STATES[job.state]} ${job.progress} %` : STATES[job.state]);
     this.tick();
     this.#stages.update(job);
@@ -83,7 +83,8 @@ export class Card {
     this.#showDownloads(job);
     this.#showButtons(job);
     this.#showDetails(job);
-    if (before && before.state !== job.state) announce(`${KINDS[job.kind].name}: ${STATES[job.state]}`);
+    // No alerts within the card: a page that is opened would read out every failure of the past.
+    if (before && before.state !== job.state) announce(said(job));
   }
 
   /** Time goes by. */
@@ -129,7 +130,7 @@ export class Card {
     });
     this.#once("reply", job.reply, () => {
       const { text } = job.reply;
-      return result("Reply", "", h("p", { class: "words", ...scrolling(text, "Reply") }, text));
+      return result("Reply", "", h("p", { class: "words", dir: "auto", ...scrolling(text, "Reply") }, text));
     });
     this.#once("audio", job.audio, () => {
       const player = this.#player({
@@ -210,12 +211,19 @@ export class Card {
     } catch (problem) {
       if (!problem.detail) throw problem;
       this.error.replaceChildren(h("strong", {}, problem.title), h("p", {}, problem.detail));
+      announce(`${problem.title}. ${problem.detail}`);
     }
   }
 }
 
+/** Its new state in words, and why if it has failed. */
+function said({ kind, state, error }) {
+  const words = `${KINDS[kind].name}: ${STATES[state]}`;
+  return state === "failed" && error ? `${words}. ${error.title}` : words;
+}
+
 function noteLine(note) {
-  return [note.file_name, clock(note.seconds)].filter(Boolean).join(" · ");
+  return [note.file_name && h("bdi", {}, note.file_name), note.file_name && " · ", clock(note.seconds)];
 }
 
 function result(title, remark, body) {

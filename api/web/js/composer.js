@@ -42,7 +42,7 @@ export class Composer {
     return this.#recorder.isOpen;
   }
 
-  // --- choosing ------------------------------------------------------------------------------------------------------
+  // --- choosing ---
 
   #wireTabs() {
     const tabs = { note: byId("tab-note"), text: byId("tab-text") };
@@ -94,7 +94,7 @@ export class Composer {
     });
   }
 
-  // --- recording -----------------------------------------------------------------------------------------------------
+  // --- recording ---
 
   #wireRecorder() {
     byId("record").addEventListener("click", () => this.#record());
@@ -161,13 +161,14 @@ export class Composer {
     setText(byId("clock"), clock(seconds));
   }
 
-  // --- the draft -----------------------------------------------------------------------------------------------------
+  // --- the draft ---
 
   #take(blob, fileName, title = fileName, seconds = 0) {
     this.#drop();
     this.#fail(null);
     this.#draft = { blob, fileName };
-    this.#player = new Player({ label: "the recording", seconds, load: async () => blob });
+    const unplayable = "This browser cannot play it. The server may still read it.";
+    this.#player = new Player({ label: "the recording", seconds, load: async () => blob, unplayable });
     byId("draft-player").replaceChildren(this.#player.element);
     setText(byId("draft-name"), title);
     setText(byId("draft-size"), size(blob.size));
@@ -192,18 +193,16 @@ export class Composer {
     byId("send").disabled = !isThere || this.#upload !== null;
   }
 
-  // --- sending -------------------------------------------------------------------------------------------------------
+  // --- sending ---
 
   async #send() {
     if (byId("send").disabled) return;
     this.#fail(null);
     this.#upload = new AbortController();
     this.#showUpload(true);
+    let job = null;
     try {
-      const job = this.#from === "note" ? await this.#sendNote() : await this.#sendText();
-      this.#lastTry = { what: null, key: null };
-      this.onSent(job);
-      announce("Sent");
+      job = this.#from === "note" ? await this.#sendNote() : await this.#sendText();
     } catch (problem) {
       if (problem.name !== "AbortError") this.#fail(problem);
     } finally {
@@ -211,6 +210,10 @@ export class Composer {
       this.#showUpload(false);
       this.#showSend();
     }
+    if (!job) return;
+    this.#lastTry = { what: null, key: null };
+    this.onSent(job);
+    announce("Sent");
   }
 
   async #sendNote() {
@@ -225,7 +228,7 @@ export class Composer {
     });
     await keepRecording(job.id, blob);
     this.#drop();
-    byId("record").focus();
+    byId("record").focus({ preventScroll: true });
     return job;
   }
 
@@ -233,7 +236,7 @@ export class Composer {
     const body = { ...this.options.chosen(), text: byId("text").value };
     const job = await sendText(body, this.#idempotencyKey([JSON.stringify(body)]));
     byId("text").value = "";
-    byId("text").focus();
+    byId("text").focus({ preventScroll: true });
     return job;
   }
 

@@ -6,7 +6,7 @@ import { byId } from "./dom.js";
 export function confirmDeletion(what) {
   const dialog = byId("confirm-dialog");
   byId("confirm-title").textContent = "Delete this for good?";
-  byId("confirm-note").textContent = `${what}. The recording and everything made of it go, here and on the server.`;
+  byId("confirm-note").textContent = `${what}. What was sent and everything made of it go, here and on the server.`;
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((resolve) => {

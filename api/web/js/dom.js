@@ -32,6 +32,15 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Words of which some are meant for a terminal, between backticks: those as code. */
+export function setCoded(element, text) {
+  if (element.dataset.text === text) return;
+  element.dataset.text = text;
+  element.replaceChildren(...coded(text));
+}
+
+export const coded = (text) => text.split("`").map((part, place) => (place % 2 ? h("code", {}, part) : part));
+
 export function setBar(bar, percent) {
   bar.setAttribute("aria-valuenow", Math.round(percent));
   bar.firstElementChild.style.width = `${percent}%`;

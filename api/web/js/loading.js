@@ -1,6 +1,6 @@
 // The loading screen: how far each stage is while the fleet warms up, and what is wrong. Covers the app until then.
 
-import { announce, byId, h, icon, setBar, setText } from "./dom.js";
+import { announce, byId, h, icon, setBar, setCoded, setText } from "./dom.js";
 import { warmAgain } from "./fleet.js";
 import { currentKey, enterKey } from "./key.js";
 import { STAGES, STATES_OF_FLEET, STATUSES, engineOf, inWords, remaining, warmTimes } from "./words.js";
@@ -11,11 +11,12 @@ export class LoadingScreen {
   #skipped = false;
   #focused = null;
   #hasOpened = false;
+  #isLost = false;
   #again = () => {};
 
-  /** `onOpen` is called when the app is shown, `staysOpen()` says whether it must not be covered now. */
-  constructor({ onOpen, staysOpen }) {
-    Object.assign(this, { onOpen, staysOpen });
+  /** `onOpen` is called when the app is shown, `onAsk` to ask the server now; `staysOpen()`: it must not be covered now. */
+  constructor({ onOpen, onAsk, staysOpen }) {
+    Object.assign(this, { onOpen, onAsk, staysOpen });
     byId("loading-retry").addEventListener("click", () => this.#retry());
     byId("loading-key").addEventListener("click", () => enterKey());
     byId("loading-skip").addEventListener("click", () => {
@@ -27,6 +28,7 @@ export class LoadingScreen {
   /** Show a report of the fleet: cover the app, or uncover it once the fleet is ready. */
   report(report) {
     this.#again = () => this.report(report);
+    this.#showLost(false);
     if (report.ready) {
       this.#progress = 0;
       this.#skipped = false;
@@ -58,18 +60,27 @@ export class LoadingScreen {
     this.#again = () => this.lost(problem);
     this.#progress = 0;
     const isAway = problem.status === 0;
-    const note = isAway ? "Trying again every few seconds. What you see here is kept." : problem.detail;
+    const kept = this.#hasOpened ? " What you wrote or recorded is kept." : "";
+    const note = isAway ? `Trying again every few seconds.${kept}` : problem.detail;
     this.#show(isAway ? "No connection to the server" : problem.title, note, []);
-    byId("loading-retry").hidden = true;
+    this.#showLost(true);
+    byId("loading-retry").hidden = false;
     byId("loading-key").hidden = true;
     for (const row of this.#rows.values()) row.update({ status: "waiting" });
     this.#showProgress("");
   }
 
+  /** Without an answer there is nothing to measure, and nothing to see of the workers. */
+  #showLost(isLost) {
+    if (isLost || this.#isLost) this.#say("");
+    this.#isLost = isLost;
+    for (const id of ["loading-bar", "loading-figures", "loading-operate"]) byId(id).hidden = isLost;
+  }
+
   #show(title, note, errors) {
     setText(byId("loading-title"), title);
     setText(byId("loading-note"), note);
-    setText(byId("loading-errors"), errors.map(inWords).join("\n"));
+    setCoded(byId("loading-errors"), errors.map(inWords).join("\n"));
     byId("loading-skip").hidden = !this.#hasOpened;
     if (this.#skipped || this.staysOpen()) {
       this.#showNotice(`${title}. What you send now is kept and worked on later.`);
@@ -126,6 +137,11 @@ export class LoadingScreen {
   }
 
   async #retry() {
+    if (this.#isLost) {
+      this.#say("Asking the server.");
+      this.onAsk();
+      return;
+    }
     const button = byId("loading-retry");
     button.disabled = true;
     this.#say("");

@@ -27,7 +27,12 @@ const jobs = new Jobs({
   },
 });
 board.attach(jobs);
-const composer = new Composer({ onSent: (job) => jobs.put(job) });
+const composer = new Composer({
+  onSent: (job) => {
+    jobs.put(job);
+    board.reveal(job.id);
+  },
+});
 const operating = new OperateView();
 const views = new Views({
   onChange: (name) => {
@@ -37,6 +42,7 @@ const views = new Views({
   },
 });
 const loading = new LoadingScreen({
+  onAsk: follow,
   // Whoever looks after the fleet wants to see it most while it is not ready.
   staysOpen: () => composer.isRecording || views.current === "operate",
   onOpen: () => {
@@ -85,6 +91,7 @@ prepareKeys(() => {
   if (operating.isOpen) operating.open();
   follow();
 });
+byId("loading-stuck").remove();
 closeOnOutside();
 views.begin();
 follow();

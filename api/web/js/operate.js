@@ -2,7 +2,7 @@
 
 import { batchSizes, perMinute } from "./charts.js";
 import { Deliveries } from "./deliveries.js";
-import { byId, h, setText } from "./dom.js";
+import { byId, coded, h, setCoded, setText } from "./dom.js";
 import { warmAgain } from "./fleet.js";
 import { watchOperations } from "./operations.js";
 import { STAGES, STATES_OF_FLEET, ago, count, duration, inWords, remaining } from "./words.js";
@@ -47,7 +47,7 @@ export class OperateView {
   fleet(report) {
     this.#fleet = report;
     byId("operate-fleet").hidden = report.ready;
-    setText(byId("operate-fleet"), report.ready ? "" : inTheWay(report));
+    setCoded(byId("operate-fleet"), report.ready ? "" : inTheWay(report));
     if (this.#report) this.#showTiles(this.#report);
   }
 
@@ -103,7 +103,9 @@ export class OperateView {
     byId("throughput-title").closest("section").hidden = !minutes.length;
     if (!minutes.length) return;
     const total = (kind) => minutes.reduce((sum, minute) => sum + minute[kind], 0);
-    this.#part("throughput", minutes, () => [perMinute(minutes)]);
+    const isQuiet = Object.keys(OUTCOMES).every((kind) => total(kind) === 0);
+    const quiet = () => h("p", { class: "muted" }, "No job has ended within the hour.");
+    this.#part("throughput", minutes, () => [isQuiet ? quiet() : perMinute(minutes)]);
     this.#part("totals", minutes, () =>
       Object.entries(OUTCOMES).map(([kind, name]) => figure(name, total(kind).toLocaleString("en"), kind)),
     );
@@ -182,9 +184,9 @@ function tile({ stage, queue, pace, warm, required }) {
   ];
   return h(
     "article",
-    { class: "panel tile", "aria-label": STAGES[stage].name },
+    { class: "panel block tile", "aria-label": STAGES[stage].name },
     h("div", { class: "row spread" }, h("h3", {}, STAGES[stage].name), h("span", mood, isShort && required ? `${warm} of ${required} warm` : `${warm} warm`)),
-    h("dl", { class: "numbers" }, ...figures),
+    h("dl", {}, ...figures),
     ...(pace ? paceOf(pace) : [h("p", { class: "muted small" }, "No run has ended within the hour.")]),
   );
 }
@@ -201,6 +203,7 @@ function paceOf(pace) {
 }
 
 function failureItem(failure) {
+  const detail = failure.detail && inWords(failure.detail);
   const when = ago(new Date(failure.last_at));
   const which = failure.job_id ? [", job ", h("code", {}, failure.job_id)] : [", a job of another tenant"];
   return h(
@@ -211,7 +214,7 @@ function failureItem(failure) {
       "div",
       { class: "grow" },
       h("strong", {}, failure.title || "Without a reason"),
-      ...(failure.detail ? [h("p", { class: "small" }, inWords(failure.detail))] : []),
+      ...(detail ? [h("p", { class: "small" }, ...coded(failure.count > 1 ? `The last of them: ${detail}` : detail))] : []),
       h("p", { class: "muted small" }, `${STAGES[failure.stage].name} · last ${when}`, ...which),
     ),
   );

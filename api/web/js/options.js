@@ -83,7 +83,7 @@ export class Options {
     const about = (name) => languageName(voices.find((voice) => voice.name === name).language);
     byId("voice").replaceChildren(
       h("option", { value: "" }, "Automatic"),
-      ...names.map((name) => h("option", { value: name }, about(name) ? `${name} (${about(name)})` : name)),
+      ...names.map((name) => h("option", { value: name }, ["", name].includes(about(name)) ? name : `${name} (${about(name)})`)),
     );
     byId("voice").value = names.includes(this.wantedVoice) ? this.wantedVoice : "";
   }

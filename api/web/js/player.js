@@ -29,8 +29,8 @@ export class Player {
   #duration;
 
   /** label: what is played. seconds: how long it is, as far as known. load: brings the blob. onTime(s): it is there now. */
-  constructor({ label, seconds = 0, load, onTime = () => {} }) {
-    Object.assign(this, { label, load, onTime });
+  constructor({ label, seconds = 0, load, onTime = () => {}, unplayable = "This browser cannot play it." }) {
+    Object.assign(this, { label, load, onTime, unplayable });
     this.#duration = seconds;
     this.#build();
     const audio = this.#audio;
@@ -38,7 +38,7 @@ export class Player {
     audio.addEventListener("play", () => this.#started());
     audio.addEventListener("pause", () => this.#show());
     audio.addEventListener("ended", () => this.#ended());
-    audio.addEventListener("error", () => this.#address && this.#fail("This browser cannot play it."));
+    audio.addEventListener("error", () => this.#address && this.#fail(this.unplayable));
     this.element.addEventListener("inview", () => this.prepare());
     inView.observe(this.element);
   }
@@ -63,7 +63,7 @@ export class Player {
   prepare() {
     this.#loading ??= this.#prepare().catch((problem) => {
       this.#loading = null;
-      this.#fail(problem.detail ?? "This browser cannot play it.");
+      this.#fail(problem.detail ?? this.unplayable);
     });
     return this.#loading;
   }
@@ -87,7 +87,7 @@ export class Player {
     }
     await this.prepare();
     if (!this.#address) return;
-    await this.#audio.play().catch((error) => error.name !== "AbortError" && this.#fail("This browser cannot play it."));
+    await this.#audio.play().catch((error) => error.name !== "AbortError" && this.#fail(this.unplayable));
   }
 
   async seek(seconds) {
@@ -145,7 +145,8 @@ export class Player {
 
   #key(event) {
     const now = this.#audio.currentTime;
-    const places = { ArrowLeft: now - STEP_S, ArrowRight: now + STEP_S, Home: 0, End: this.#duration };
+    const [back, on] = [now - STEP_S, now + STEP_S];
+    const places = { ArrowLeft: back, ArrowDown: back, ArrowRight: on, ArrowUp: on, Home: 0, End: this.#duration };
     if (event.key === " " || event.key === "Enter") this.toggle();
     else if (event.key in places) this.seek(places[event.key]);
     else return;
@@ -154,14 +155,18 @@ export class Player {
 
   #drag(event) {
     const slider = this.#slider;
-    const move = ({ clientX }) => {
+    const isTouch = event.pointerType === "touch";
+    const move = ({ clientX, clientY }) => {
+      // A finger that goes up or down turns the page.
+      if (isTouch && Math.abs(clientY - event.clientY) > Math.abs(clientX - event.clientX)) return;
       const box = slider.getBoundingClientRect();
       this.seek(((clientX - box.left) / box.width) * this.#duration);
     };
+    const following = new AbortController();
     slider.setPointerCapture(event.pointerId);
-    slider.addEventListener("pointermove", move);
-    slider.addEventListener("lostpointercapture", () => slider.removeEventListener("pointermove", move), { once: true });
-    move(event);
+    for (const name of ["pointermove", "pointerup"]) slider.addEventListener(name, move, { signal: following.signal });
+    slider.addEventListener("lostpointercapture", () => following.abort(), { once: true });
+    if (!isTouch) move(event); // for a finger, once it is up again: where it goes is not known yet
   }
 
   #fail(words) {

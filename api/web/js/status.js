@@ -1,6 +1,6 @@
 // The fleet in a word, in the header; opened, what each stage runs on and what waits for it.
 
-import { byId, h, setText } from "./dom.js";
+import { byId, coded, h, setText } from "./dom.js";
 import { STAGES, STATUSES, count, engineOf, inWords } from "./words.js";
 
 export function showFleet(report) {
@@ -8,7 +8,7 @@ export function showFleet(report) {
   setPill(report.ready ? state : "Not ready", report.ready ? (report.degraded ? "warn" : "good") : "bad");
   const rows = Object.entries(report.services).map(([stage, service]) => row(stage, service, report));
   // Who has shown no key where one is wanted is told the least: no engines, no reasons, no queues.
-  const reasons = (report.degraded_reasons ?? []).map((reason) => h("li", {}, inWords(reason)));
+  const reasons = (report.degraded_reasons ?? []).map((reason) => h("li", {}, ...coded(inWords(reason))));
   byId("fleet-panel").replaceChildren(
     ...("total" in (report.workers ?? {}) ? [workersLine(report.workers)] : []),
     h("dl", {}, ...rows.flat()),
@@ -39,8 +39,8 @@ function setPill(text, mood) {
 function row(stage, service, report) {
   const queue = report.queues?.[stage];
   const waits = queue ? `${queue.depth} waiting, ${queue.running} running` : "";
-  const about = h("dd", {}, engineOf(service) || STATUSES[service.status][1], h("span", { class: "muted" }, waits));
-  return [h("dt", {}, STAGES[stage].name), about];
+  const name = h("dt", { class: "row spread" }, STAGES[stage].name, h("span", { class: "muted small" }, waits));
+  return [name, h("dd", {}, engineOf(service) || STATUSES[service.status][1])];
 }
 
 const workersLine = ({ warm, total }) => h("p", { class: "muted small" }, `${warm} of ${count(total, "worker")} warm`);

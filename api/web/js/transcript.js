@@ -10,7 +10,7 @@ export class Transcript {
   constructor(transcript, onSeek) {
     const parts = transcript.segments.length ? transcript.segments.flatMap(pieces) : [transcript.text];
     const nodes = parts.map((part) => (typeof part === "string" ? part : this.#span(part)));
-    const box = { class: "words", lang: transcript.language, ...scrolling(transcript.text, "Transcript") };
+    const box = { class: "words", dir: "auto", lang: transcript.language, ...scrolling(transcript.text, "Transcript") };
     this.element = h("p", box, ...nodes);
     // The slider of the player does the same for the keyboard; a tab stop per word would be in the way.
     this.element.addEventListener("click", ({ target }) => target.dataset.start && onSeek(Number(target.dataset.start)));

@@ -1,6 +1,6 @@
 // The workers as a list: what each has warm, on what machine, and what is wrong with it.
 
-import { h, icon } from "./dom.js";
+import { coded, h, icon } from "./dom.js";
 import { STAGES, STATUSES, count, duration, engineOf, size, warmTimes } from "./words.js";
 
 export function workerItem(worker) {
@@ -28,7 +28,7 @@ function engineItem(stage, report) {
   const engine = engineOf(report) || "no engine yet";
   const state = report.status === "ready" ? warmTimes(report) : (report.detail ?? `${words}, ${report.progress} %`);
   const reasons = report.degraded.map((it) => it.replace(`${stage}: `, ""));
-  const troubles = [report.error && h("p", { class: "bad" }, report.error), ...reasons.map((it) => h("p", {}, it))];
+  const troubles = [report.error && h("p", { class: "bad" }, ...coded(report.error)), ...reasons.map((it) => h("p", {}, ...coded(it)))];
   const text = h(
     "div",
     { class: "grow" },
