@@ -60,6 +60,8 @@ class _Waiting(Generic[RequestT, ResultT]):
     wanted: Callable[[], bool]
     deadline: float
     alone: bool
+    patience_s: float
+    turn_at: float
     begun: bool = False
     answered: "Future[Answer[ResultT]]" = field(default_factory=Future)
 
@@ -116,33 +118,29 @@ class Batcher(Generic[RequestT, ResultT]):
         for thread in self._threads:
             thread.start()
 
-    def ask(
-        self, request: RequestT, *, wanted: Callable[[], bool] = lambda: True, alone: bool = False
-    ) -> Answer[ResultT]:
-        """Wait for the answer to one request. Never raises: what went wrong is the answer's result.
+    def ask(self, request: RequestT) -> Answer[ResultT]:
+        """Wait for the answer to one request. Never raises: what went wrong is the answer's result."""
+        return self.begin(request)()
 
-        A request that is no longer `wanted` when its batch is made up is left out. One that wants to be `alone` shares
-        its batch with nobody.
-        """
-        return self.ask_together([request], wanted=wanted, alone=alone)[0]
+    def ask_together(self, requests: Sequence[RequestT], *, deadline_s: float | None = None) -> list[Answer[ResultT]]:
+        """Wait for the answers to several requests, which share a batch as far as its bounds allow."""
+        return [self._answer(waiting) for waiting in self._enqueue(requests, deadline_s=deadline_s)]
 
-    def ask_together(
+    def begin(
         self,
-        requests: Sequence[RequestT],
+        request: RequestT,
         *,
         wanted: Callable[[], bool] = lambda: True,
         alone: bool = False,
-        deadline_s: float | None = None,
-    ) -> list[Answer[ResultT]]:
-        """Wait for the answers to several requests, which share a batch as far as its bounds allow."""
-        asked = self._enqueue(requests, wanted, alone, self.deadline_s if deadline_s is None else deadline_s)
-        return [self._answer(waiting) for waiting in asked]
-
-    def begin(
-        self, request: RequestT, *, wanted: Callable[[], bool] = lambda: True, alone: bool = False
+        patience_s: float = 0.0,
     ) -> Callable[[], Answer[ResultT]]:
-        """Ask without waiting; what is returned waits for the answer."""
-        [waiting] = self._enqueue([request], wanted, alone, self.deadline_s)
+        """Ask without waiting; what is returned waits for the answer.
+
+        A request that is no longer `wanted` when its batch is made up is left out. One that wants to be `alone` shares
+        its batch with nobody. For `patience_s`, but no more than half of its time, it lets those that come later and
+        have less patience go first.
+        """
+        [waiting] = self._enqueue([request], wanted, alone, patience_s)
         return lambda: self._answer(waiting)
 
     def hold(self, least: int) -> None:
@@ -156,12 +154,19 @@ class Batcher(Generic[RequestT, ResultT]):
         began = list(self._busy_since.values())
         return time.monotonic() - min(began) if began else 0.0
 
+    @property
+    def is_held_up(self) -> bool:
+        """Whether another one has the turn, without which this one cannot begin."""
+        return self._turn is not None and self._turn.is_held_up
+
     def stop(self, *, wait_s: float | None = None) -> None:
         """Answer what waits with `NotBegun` and let the call in progress end, for which this waits `wait_s`."""
         with self._changed:
             self._stopping = True
             left, self._waiting = self._waiting, []
             self._changed.notify_all()
+        if self._turn:
+            self._turn.leave()
         for waiting in left:
             _give(waiting, _unanswered(NotBegun("The worker is shutting down.")))
         if wait_s is not None:  # one deadline for all of them
@@ -170,11 +175,18 @@ class Batcher(Generic[RequestT, ResultT]):
                 thread.join(timeout=max(0.0, until - time.monotonic()))
 
     def _enqueue(
-        self, requests: Sequence[RequestT], wanted: Callable[[], bool], alone: bool, deadline_s: float
+        self,
+        requests: Sequence[RequestT],
+        wanted: Callable[[], bool] = lambda: True,
+        alone: bool = False,
+        patience_s: float = 0.0,
+        deadline_s: float | None = None,
     ) -> list[_Waiting[RequestT, ResultT]]:
-        deadline = time.monotonic() + deadline_s
+        now = time.monotonic()
+        deadline = now + (self.deadline_s if deadline_s is None else deadline_s)
+        turn_at = min(now + patience_s, (now + deadline) / 2)
         asked: list[_Waiting[RequestT, ResultT]] = [
-            _Waiting(request, self._cost(request), wanted, deadline, alone) for request in requests
+            _Waiting(request, self._cost(request), wanted, deadline, alone, patience_s, turn_at) for request in requests
         ]
         with self._changed:
             if not self._stopping:
@@ -255,7 +267,10 @@ class Batcher(Generic[RequestT, ResultT]):
         return waiting / self._max_count if waiting >= self._least else 0.0
 
     def _take(self) -> list[_Waiting[RequestT, ResultT]]:
-        """The oldest request, and with it those that waste the least: the nearest in length, shortest first."""
+        """The request whose turn it is, and with it those that waste the least: the nearest in length, shortest first.
+
+        Those with more patience only fill up what is left.
+        """
         now = time.monotonic()
         kept = [one for one in self._waiting if now < one.deadline and not one.answered.cancelled() and one.wanted()]
         for dropped in set(self._waiting).difference(kept):
@@ -263,11 +278,12 @@ class Batcher(Generic[RequestT, ResultT]):
         self._waiting = kept
         if not kept:
             return []
-        oldest, max_cost = kept[0], self._max_cost()
-        company = [oldest] if oldest.alone else [one for one in kept if not one.alone]
+        first, max_cost = min(kept, key=lambda one: one.turn_at), self._max_cost()
+        company = [first] if first.alone else [one for one in kept if not one.alone]
+        company.sort(key=lambda one: (one.patience_s > first.patience_s, abs(one.cost - first.cost)))  # stable
         batch: list[_Waiting[RequestT, ResultT]] = []
         longest = 0.0
-        for one in sorted(company, key=lambda one: abs(one.cost - oldest.cost)):  # stable: the oldest comes first
+        for one in company:
             padded = max(longest, one.cost) * (len(batch) + 1)
             if batch and (len(batch) >= self._max_count or padded > max_cost):
                 break

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from voxqueue.errors import DatabaseUnavailable, NotBegun, Unavailable, VoxqueueError
+from voxqueue.errors import DatabaseUnavailable, LedgerError, NotBegun, Unavailable, VoxqueueError
 from voxqueue.jobs import lifecycle
+from voxqueue.jobs.kinds import Priority
 from voxqueue.jobs.lifecycle import ClaimedJob, Move, Moved
 from voxqueue.jobs.repository import Claim, Hint
 from voxqueue.jobs.states import JobState
@@ -22,13 +23,16 @@ from voxqueue.settings import JobsSettings
 from voxqueue.stages import Stage
 from voxqueue.storage import BlobStore
 from voxqueue.telemetry import about
-from workers.ledger import Ledger, LedgerError
+from workers.ledger import Ledger
 from workers.serving import Served
 from workers.settling import Ran, after_error, after_success, later_stages
 from workers.spans import stage_span, task_span
 from workers.steps import Step
 
 log = logging.getLogger(__name__)
+
+# How long jobs that wait for an engine let more urgent ones go first: far less than a piece's deadline.
+_PATIENCE_S = {Priority.HIGH: 0.0, Priority.NORMAL: 10.0, Priority.LOW: 30.0}
 
 _CROWD = 8
 _LAST_MOVES_S = 5.0
@@ -267,13 +271,18 @@ class Runner:
             # Who was there when a try failed or a worker died may be the cause, and must not harm others again.
             suspect = held.job.failures > 0 or held.job.lost_leases > 0
             answered = self.served[held.stage].ask(
-                request, wanted=lambda: not held.lost, alone=suspect, on_progress=held.make_progress
+                request,
+                wanted=lambda: not held.lost,
+                alone=suspect,
+                patience_s=_PATIENCE_S[held.job.priority],
+                on_progress=held.make_progress,
             )
             waited_s = max(0.0, answered.started_at - held.ready_at)
-            return Ran(answered, step.conclude(held.job, answered.result), waited_s)
+            concluded = step.conclude(held.job, answered.result)
+            return Ran(answered, concluded, waited_s, ended_at=time.monotonic())
         except VoxqueueError as error:
             return error
-        except Exception as error:
+        except BaseException as error:  # the panics of a runtime written in Rust are no Exceptions
             log.exception("unexpected error")
             return VoxqueueError(f"Unexpected {type(error).__name__} in stage {held.stage}; the worker's log has more.")
 

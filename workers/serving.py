@@ -5,7 +5,6 @@ neither jobs nor models.
 """
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from voxqueue import machine
 from voxqueue.errors import EngineUnusable, NotBegun, VoxqueueError
 from voxqueue.metrics import engines as metrics
 from voxqueue.settings import StageSettings
@@ -67,7 +67,7 @@ class Served:
             on_call=self._measure,
         )
         # Cutting up a note takes a core to itself; more at once would only slow down whoever prepares the next batch.
-        self.cores = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self.cores = threading.BoundedSemaphore(machine.cores())
         self.warmup_s = 0.0
         self.answered_at = self._idle_since = time.monotonic()
         self._under_way = 0
@@ -94,6 +94,7 @@ class Served:
         *,
         wanted: Callable[[], bool] = lambda: True,
         alone: bool = False,
+        patience_s: float = 0.0,
         on_progress: Callable[[float], None] = lambda _: None,
     ) -> Answered:
         """Have one request answered, its pieces side by side with those of others.
@@ -102,12 +103,13 @@ class Served:
             request: What the stage takes.
             wanted: Whether anybody still waits for it; pieces that are not wanted are left out of batches.
             alone: Share model calls with nobody.
+            patience_s: How long its pieces let those go first that come later and have less patience.
             on_progress: Told how much is done, from 0 to 1.
 
         Raises:
             VoxqueueError: Why there is no answer.
         """
-        asking = _Asking(self, wanted, alone, on_progress)
+        asking = _Asking(self, wanted, alone, patience_s, on_progress)
         for wish in self.engine.ignored(request):
             asking.degrade(f"{self.engine.name} ignores {wish}")
         with self._lock:
@@ -177,11 +179,17 @@ class _Asking:
     """One request on its way; what `Ask` promises to the engine."""
 
     def __init__(
-        self, served: Served, wanted: Callable[[], bool], alone: bool, on_progress: Callable[[float], None]
+        self,
+        served: Served,
+        wanted: Callable[[], bool],
+        alone: bool,
+        patience_s: float,
+        on_progress: Callable[[float], None],
     ) -> None:
         self._served = served
         self._wanted = wanted
         self._alone = alone
+        self._patience_s = patience_s
         self._asked_at = time.monotonic()
         self._began = float("inf")
         self._ended = 0.0
@@ -194,11 +202,14 @@ class _Asking:
     def __call__(self, pieces: Iterable[Any]) -> Iterator[Any]:
         flying: deque[Callable[[], Answer[Any]]] = deque()
         for piece in pieces:
-            flying.append(self._served.batcher.begin(piece, wanted=self._is_wanted, alone=self._alone))
+            flying.append(self._begin(piece))
             while len(flying) >= (1 if self._alone else self._served.pieces_at_once):
                 yield self._landed(flying.popleft())
         while flying:
             yield self._landed(flying.popleft())
+
+    def _begin(self, piece: Any) -> Callable[[], Answer[Any]]:
+        return self._served.batcher.begin(piece, wanted=self._is_wanted, alone=self._alone, patience_s=self._patience_s)
 
     def prepared(self, pieces: Iterable[Any]) -> Iterator[Any]:
         source = iter(pieces)

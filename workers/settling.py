@@ -19,11 +19,15 @@ _OUTAGE_PAUSE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A stage that has its result, which is not written down yet; `waited_s` is how long it waited for its engine."""
+    """A stage that has its result, which is not written down yet; `waited_s` is how long it waited for its engine.
+
+    `ended_at` (of `time.monotonic`) is when it had its result.
+    """
 
     answered: Answered
     concluded: Concluded
     waited_s: float
+    ended_at: float
 
 
 def later_stages(job: ClaimedJob, stage: Stage) -> tuple[Stage, ...]:
@@ -33,7 +37,7 @@ def later_stages(job: ClaimedJob, stage: Stage) -> tuple[Stage, ...]:
 
 def after_success(job: ClaimedJob, stage: Stage, ran: Ran, engine: AnyEngine, *, goes_on: bool, lease_s: float) -> Move:
     """The next stage, here if the worker `goes_on` or elsewhere; or the end."""
-    answered = ran.answered
+    answered, now = ran.answered, time.monotonic()
     outcome = Outcome(
         stage=stage,
         state=RunState.SUCCEEDED,
@@ -41,7 +45,8 @@ def after_success(job: ClaimedJob, stage: Stage, ran: Ran, engine: AnyEngine, *,
         model=engine.model,
         result=ran.concluded.result,
         run_ms=round(answered.run_ms, 3),
-        started_ms_ago=(time.monotonic() - answered.started_at) * 1000,
+        started_ms_ago=(now - answered.started_at) * 1000,
+        ms_ago=(now - ran.ended_at) * 1000,
         batch_size=answered.batch_size,
         degradations=answered.degradations,
     )

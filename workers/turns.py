@@ -33,13 +33,22 @@ class Turn:
     def give_back(self) -> None:
         self._turns.take_back()
 
+    def leave(self) -> None:
+        """Take part no more; a turn that is taken already may still be given back."""
+        self._turns.leave(self)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether somebody else has the turn now."""
+        return self._turns.taken_by not in (None, self)
+
 
 class Turns:
     """Who may go next. However full the batches of others are, nobody is passed over more than a few times."""
 
     def __init__(self) -> None:
+        self.taken_by: Turn | None = None
         self._parties: list[Turn] = []
-        self._taken = False
         self._began_at = self._settled_at = 0.0
         self._changed = threading.Condition()
 
@@ -50,11 +59,16 @@ class Turns:
             self._parties.append(party)
         return party
 
+    def leave(self, party: Turn) -> None:
+        """Take part no more. Whoever has left already may do so again."""
+        with self._changed:
+            self._parties = [other for other in self._parties if other is not party]
+
     def give_to(self, party: Turn) -> bool:
         with self._changed:
             while party.fullness() > 0:
                 settling_s = 0.0 if party.fullness() >= 1 else self._settled_at - time.monotonic()
-                if not self._taken and self._next() is party and settling_s <= 0:
+                if self.taken_by is None and self._next() is party and settling_s <= 0:
                     self._begin(party)
                     return True
                 # What others have waiting changes without a word.
@@ -64,7 +78,7 @@ class Turns:
     def take_back(self) -> None:
         with self._changed:
             now = time.monotonic()
-            self._taken = False
+            self.taken_by = None
             self._settled_at = now + _SETTLING * (now - self._began_at)
             self._changed.notify_all()
 
@@ -74,7 +88,7 @@ class Turns:
         return max(waiting, key=_right, default=None)
 
     def _begin(self, party: Turn) -> None:
-        self._taken = True
+        self.taken_by = party
         self._began_at = time.monotonic()
         for other in self._parties:
             other.passed_over = other.passed_over + 1 if other is not party and other.fullness() > 0 else 0

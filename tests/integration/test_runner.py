@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,7 +14,7 @@ from tests.ears import Ears
 from voxqueue.database.session import Sessions
 from voxqueue.errors import DatabaseUnavailable
 from voxqueue.jobs import lifecycle, repository, submission
-from voxqueue.jobs.kinds import Kind
+from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.models import Job
 from voxqueue.jobs.options import Options
 from voxqueue.jobs.states import JobState
@@ -26,7 +27,7 @@ from voxqueue.storage import open_store
 from workers.engines.base import Ask, WholeLlmEngine
 from workers.heartbeat import LeaseBeat
 from workers.ledger import Ledger
-from workers.runner import Held, Runner
+from workers.runner import Held, JobFailed, Runner
 from workers.serving import Served
 from workers.steps import create_steps
 
@@ -78,11 +79,14 @@ class Bench:
         with self.sessions() as session:
             return repository.get(session, job_id, DEFAULT_TENANT)
 
+    def submit(self, priority: Priority = Priority.NORMAL) -> UUID:
+        with self.sessions.begin() as session:
+            return submission.submit(session, ANYBODY, Wishes(kind=Kind.REPLY, text="hi", priority=priority)).id
+
     @contextmanager
     def running(self) -> Iterator[UUID]:
         """A job that the engine has begun with. It goes on to its end when the block does."""
-        with self.sessions.begin() as session:
-            job_id = submission.submit(session, ANYBODY, Wishes(kind=Kind.REPLY, text="hi")).id
+        job_id = self.submit()
         thread = threading.Thread(target=self.runner.run, args=(job_id,))
         thread.start()
         try:
@@ -202,9 +206,48 @@ def test_what_the_engine_gave_less_is_written_with_the_result(bench: Bench) -> N
     assert bench.job(job_id).runs[0].degradations == ["it took its time"]
 
 
+def test_a_jobs_priority_says_how_patient_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker claims more jobs than its engine takes at once, so a high one would wait behind all of them."""
+    patience: list[float] = []
+    begin = bench.runner.served[Stage.LLM].batcher.begin
+
+    def watched(request: Any, **how: Any) -> Any:
+        patience.append(how["patience_s"])
+        return begin(request, **how)
+
+    monkeypatch.setattr(bench.runner.served[Stage.LLM].batcher, "begin", watched)
+    bench.engine.shares = iter(())
+    for priority in (Priority.HIGH, Priority.NORMAL, Priority.LOW):
+        bench.runner.run(bench.submit(priority))
+    assert patience == sorted(patience)
+    assert 0 == patience[0] < patience[1] < patience[2] < StageSettings().deadline_s
+
+
+class Panic(BaseException):
+    """As the panics of a runtime written in Rust are."""
+
+
+def test_a_panic_in_a_jobs_thread_ends_the_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody would write down what became of it, and it would be taken for one that kills its workers."""
+
+    def panic(*_: object) -> None:
+        raise Panic("index out of bounds")
+
+    monkeypatch.setattr(bench.engine, "answer", panic)
+    job_id = bench.submit()
+    with pytest.raises(JobFailed, match="Unexpected Panic in stage llm"):
+        bench.runner.run(job_id)
+    assert bench.job(job_id).state is JobState.FAILED
+
+
 def test_the_next_stage_begins_with_no_progress() -> None:
     job = lifecycle.ClaimedJob(
-        *(UUID(int=1), 1, Kind.CHAT, Stage.LLM, None, None, "hi", None, None, None, "ogg", Options(), {}, 0, 0, 0)
+        *(UUID(int=1), 1, Kind.CHAT, Stage.LLM, Priority.HIGH, None, None, "hi", None, None, None, "ogg"),
+        options=Options(),
+        results={},
+        failures=0,
+        lost_leases=0,
+        waited_s=0,
     )
     held = Held(job, Stage.LLM, ready_at=0)
     held.make_progress(0.5)

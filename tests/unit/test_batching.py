@@ -1,7 +1,6 @@
-"""The batcher's promises: no timer, bounded batches, oldest first, one answer per request whatever happens."""
+"""The batcher's promises: no timer, bounded batches, each in its turn, one answer per request whatever happens."""
 
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,17 +32,12 @@ def gathered(gate: Gate, numbers: Sequence[float], *, max_count: int = 16, max_c
     batcher = Batcher(
         "test", gate, cost=lambda number: number, max_count=max_count, max_cost=lambda: max_cost, deadline_s=10
     )
-    with ThreadPoolExecutor(len(numbers) + 1) as pool:
-        first = pool.submit(batcher.ask, 1.0)
-        assert gate.entered.wait(10)
-        asked = []
-        for number in numbers:
-            asked.append(pool.submit(batcher.ask, number))
-            while len(batcher._waiting) < len(asked):  # arrival order matters to these tests
-                time.sleep(0.001)
-        gate.opened.set()
-        assert first.result().result == 2.0
-        assert [one.result().result for one in asked] == [number * 2 for number in numbers]
+    first = batcher.begin(1.0)
+    assert gate.entered.wait(10)
+    asked = [batcher.begin(number) for number in numbers]
+    gate.opened.set()
+    assert first().result == 2.0
+    assert [answer().result for answer in asked] == [number * 2 for number in numbers]
     batcher.stop(wait_s=5)
     return gate
 
@@ -73,6 +67,36 @@ def test_the_oldest_request_goes_first_with_those_nearest_in_length() -> None:
     assert gate.batches == [[1.0], [8, 9, 10], [1, 2]]
 
 
+def taken(requests: Sequence[tuple[float, float]], *, max_count: int) -> list[list[float]]:
+    """The batches after the first one, of requests that each come with their patience in seconds."""
+    gate = Gate()
+    batcher = Batcher("test", gate, cost=lambda number: number, max_count=max_count, deadline_s=100)
+    first = batcher.begin(1.0)
+    assert gate.entered.wait(10)
+    asked = [batcher.begin(number, patience_s=patience_s) for number, patience_s in requests]
+    gate.opened.set()
+    for answer in (first, *asked):
+        assert not isinstance(answer().result, VoxqueueError)
+    batcher.stop(wait_s=5)
+    return gate.batches[1:]
+
+
+def test_who_has_less_patience_goes_first_although_it_came_later() -> None:
+    """Else an urgent job would wait behind all the jobs that its worker had claimed before it."""
+    assert taken([(5, 30), (6, 30), (7, 10), (20, 0)], max_count=1) == [[20], [7], [5], [6]]
+
+
+def test_the_patient_only_fill_up_the_batch_of_the_urgent() -> None:
+    """Nearer in length or not, they take no place that an urgent one needs."""
+    assert taken([(5, 30), (5, 30), (5, 0), (20, 0)], max_count=3) == [[5, 5, 20], [5]]
+
+
+def test_patience_ends_so_that_nobody_starves() -> None:
+    """Whoever has waited for longer than that goes before the urgent that have come since."""
+    assert taken([(5, 1e-9), (6, 0), (7, 0)], max_count=1) == [[5], [6], [7]]
+    assert taken([(5, 1e9), (6, 40), (7, 60)], max_count=1) == [[6], [5], [7]], "half of its time"
+
+
 def test_the_answer_tells_what_call_it_was_part_of() -> None:
     batcher: Batcher[int, int] = Batcher("test", lambda batch: [0 for _ in batch], max_count=8, deadline_s=5)
     answers = batcher.ask_together([1, 2, 3])
@@ -99,14 +123,13 @@ def test_an_owner_that_raises_or_miscounts_fails_the_batch_and_goes_on() -> None
 def test_a_request_waits_no_longer_than_its_deadline_and_is_not_run_afterwards() -> None:
     gate = Gate()
     batcher = Batcher("test", gate, max_count=8, deadline_s=0.2)
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(batcher.ask, 1.0)
-        assert gate.entered.wait(5)
-        second = pool.submit(batcher.ask, 2.0)
-        assert isinstance(first.result(timeout=5).result, DeadlineExceeded)
-        assert isinstance(second.result(timeout=5).result, NotBegun), "waiting in vain is no failure of its own"
-        assert batcher.busy_s() > 0.1
-        gate.opened.set()
+    first = batcher.begin(1.0)
+    assert gate.entered.wait(5)
+    second = batcher.begin(2.0)
+    assert isinstance(first().result, DeadlineExceeded)
+    assert isinstance(second().result, NotBegun), "waiting in vain is no failure of its own"
+    assert batcher.busy_s() > 0.1
+    gate.opened.set()
     assert batcher.ask(3.0).result == 6.0
     assert gate.batches == [[1.0], [3.0]]
     batcher.stop(wait_s=5)
@@ -115,34 +138,27 @@ def test_a_request_waits_no_longer_than_its_deadline_and_is_not_run_afterwards()
 def test_stopping_answers_what_waits_and_lets_the_call_in_progress_end() -> None:
     gate = Gate()
     batcher = Batcher("test", gate, max_count=8, deadline_s=10)
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(batcher.ask, 1.0)
-        assert gate.entered.wait(5)
-        second = pool.submit(batcher.ask, 2.0)
-        while not batcher._waiting:
-            time.sleep(0.001)
-        batcher.stop()
-        assert isinstance(second.result(timeout=1).result, NotBegun)
-        assert isinstance(batcher.ask(3.0).result, NotBegun)
-        assert not first.done()
-        gate.opened.set()
-        assert first.result(timeout=5).result == 2.0
+    first = batcher.begin(1.0)
+    assert gate.entered.wait(5)
+    second = batcher.begin(2.0)
+    batcher.stop()
+    assert isinstance(second().result, NotBegun)
+    assert isinstance(batcher.ask(3.0).result, NotBegun)
+    gate.opened.set()
+    assert first().result == 2.0
 
 
 def test_a_request_that_is_no_longer_wanted_is_left_out() -> None:
     gate = Gate()
     batcher = Batcher("test", gate, max_count=8, deadline_s=10)
-    with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(batcher.ask, 1.0)
-        assert gate.entered.wait(5)
-        unwanted = pool.submit(batcher.ask, 2.0, wanted=lambda: False)
-        wanted = pool.submit(batcher.ask, 3.0)
-        while len(batcher._waiting) < 2:
-            time.sleep(0.001)
-        gate.opened.set()
-        assert first.result().result == 2.0
-        assert wanted.result().result == 6.0
-        assert isinstance(unwanted.result().result, NotBegun)
+    first = batcher.begin(1.0)
+    assert gate.entered.wait(5)
+    unwanted = batcher.begin(2.0, wanted=lambda: False)
+    wanted = batcher.begin(3.0)
+    gate.opened.set()
+    assert first().result == 2.0
+    assert wanted().result == 6.0
+    assert isinstance(unwanted().result, NotBegun)
     assert gate.batches == [[1.0], [3.0]]
     batcher.stop(wait_s=5)
 
@@ -150,15 +166,11 @@ def test_a_request_that_is_no_longer_wanted_is_left_out() -> None:
 def test_who_wants_to_be_alone_shares_a_batch_with_nobody() -> None:
     gate = Gate()
     batcher = Batcher("test", gate, max_count=8, deadline_s=10)
-    with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(batcher.ask, 1.0)]
-        assert gate.entered.wait(5)
-        for number, alone in ((2.0, False), (3.0, True), (4.0, False)):
-            asked.append(pool.submit(batcher.ask, number, alone=alone))
-            while len(batcher._waiting) < len(asked) - 1:
-                time.sleep(0.001)
-        gate.opened.set()
-        assert [one.result().result for one in asked] == [2.0, 4.0, 6.0, 8.0]
+    asked = [batcher.begin(1.0)]
+    assert gate.entered.wait(5)
+    asked += [batcher.begin(number, alone=alone) for number, alone in ((2.0, False), (3.0, True), (4.0, False))]
+    gate.opened.set()
+    assert [answer().result for answer in asked] == [2.0, 4.0, 6.0, 8.0]
     assert gate.batches == [[1.0], [2.0, 4.0], [3.0]]
     batcher.stop(wait_s=5)
 

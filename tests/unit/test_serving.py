@@ -2,13 +2,13 @@
 
 import gc
 import threading
-import time
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.patience import until
 from voxqueue.errors import EngineRefused, EngineUnusable, VoxqueueError
 from voxqueue.settings import Settings, StageSettings
 from voxqueue.stages import LlmRequest, LlmResult
@@ -93,11 +93,9 @@ def test_a_short_request_does_not_wait_for_the_whole_of_long_ones(served: Served
     engine.gate.clear()
     with ThreadPoolExecutor(8) as threads:
         long = [threads.submit(served.ask, LlmRequest(letter * 100)) for letter in "abcdefg"]
-        while {piece.letter for piece in list(engine.letters)} != set("abcdefg"):
-            time.sleep(0.01)
+        until(lambda: {piece.letter for piece in list(engine.letters)} == set("abcdefg"))
         short = threads.submit(served.ask, LlmRequest("z"))
-        while "z" not in {piece.letter for piece in list(engine.letters)}:
-            time.sleep(0.01)
+        until(lambda: "z" in {piece.letter for piece in list(engine.letters)})
         engine.gate.set()
         assert short.result(20).result.text == "Z"
         assert {one.result(20).result.text for one in long} == {letter * 100 for letter in "ABCDEFG"}

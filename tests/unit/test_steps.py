@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from voxqueue.database.base import new_id
-from voxqueue.jobs.kinds import Kind
+from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.lifecycle import ClaimedJob
 from voxqueue.jobs.options import Options
 from voxqueue.settings import Settings, StorageSettings
@@ -28,6 +28,7 @@ def prepared(stage: Stage, tmp_path: Any, **wishes: Any) -> Any:
         "attempt": 1,
         "kind": Kind.VOICE_NOTE,
         "stage": stage,
+        "priority": Priority.NORMAL,
         "note_key": "note",
         "note_seconds": 2.5,
         "text": None,

@@ -8,6 +8,7 @@ database's.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -26,7 +27,8 @@ from voxqueue.stages import Stage
 class Outcome:
     """How one stage of a job ended, or that it begins. Without a stage, it is the one where the job stands then.
 
-    `run_ms` is the model call's own time, `started_ms_ago` how long before now that call began.
+    `run_ms` is the model call's own time, `started_ms_ago` how long before now that call began. `ms_ago` is how long
+    before now this came about: that the stage's work ended, or that it could begin.
     """
 
     stage: Stage | None
@@ -37,6 +39,7 @@ class Outcome:
     reason: str | None = None
     run_ms: float | None = None
     started_ms_ago: float | None = None
+    ms_ago: float = 0
     batch_size: int | None = None
     degradations: tuple[str, ...] = ()
     failed_try: bool = False
@@ -81,6 +84,7 @@ class ClaimedJob:
     attempt: int
     kind: Kind
     stage: Stage
+    priority: Priority
     note_key: str | None
     note_seconds: float | None
     text: str | None
@@ -131,7 +135,7 @@ def claim(job_id: UUID, *, worker: str, stages: Iterable[Stage], lease_s: float)
 
 def proceed(job_id: UUID, attempt: int, done: Outcome, stage: Stage, *, lease_s: float) -> Move:
     """Commit a stage and go on with the next one under the same claim."""
-    begun = Outcome(stage=stage, state=RunState.RUNNING)
+    begun = Outcome(stage=stage, state=RunState.RUNNING, ms_ago=done.ms_ago)
     return Move(
         job_id=job_id,
         attempt=attempt,
@@ -151,7 +155,7 @@ def begin(job_id: UUID, attempt: int, stage: Stage, *, lease_s: float) -> Move:
 
 def hand_over(job_id: UUID, attempt: int, done: Outcome, stage: Stage) -> Move:
     """Commit a stage and put the job where the next one is served."""
-    waiting = Outcome(stage=stage, state=RunState.PENDING)
+    waiting = Outcome(stage=stage, state=RunState.PENDING, ms_ago=done.ms_ago)
     return Move(
         job_id=job_id, attempt=attempt, to=JobState.QUEUED, at=done.stage, stage=stage, outcomes=(done, waiting)
     )
@@ -229,16 +233,24 @@ def move(connection: Connection, moves: Sequence[Move]) -> list[Moved | None]:
     commits. Cost: one statement, however many the moves.
     """
     answers: list[Moved | None] = [None] * len(moves)
-    waiting = list(range(len(moves)))
-    while waiting:
-        # A job moves at most once per statement; a second move of the same job sees what the first has made of it.
-        first = {moves[index].job_id: index for index in reversed(waiting)}
-        now = sorted(first.values())
-        made = _move_once(connection, [moves[index] for index in now])
-        for index in now:
+    for indices in rounds(moves):
+        made = _move_once(connection, [moves[index] for index in indices])
+        for index in indices:
             answers[index] = made.get(moves[index].job_id)
-        waiting = [index for index in waiting if first[moves[index].job_id] != index]
     return answers
+
+
+def rounds(moves: Sequence[Move]) -> list[list[int]]:
+    """The indices of the moves, statement by statement: a job moves at most once in each, and its second move sees what
+    the first has made of it."""
+    found: list[list[int]] = []
+    before: Counter[UUID] = Counter()
+    for index, wanted in enumerate(moves):
+        if before[wanted.job_id] == len(found):
+            found.append([])
+        found[before[wanted.job_id]].append(index)
+        before[wanted.job_id] += 1
+    return found
 
 
 def _move_once(connection: Connection, moves: Sequence[Move]) -> dict[UUID, Moved]:
@@ -261,6 +273,7 @@ def _moved(row: Any) -> Moved:
             attempt=attempt,
             kind=Kind(kind),
             stage=Stage(stage),
+            priority=Priority(priority),
             note_key=key,
             note_seconds=seconds,
             text=words,

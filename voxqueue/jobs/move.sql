@@ -41,12 +41,13 @@ WITH moves AS MATERIALIZED (
     RETURNING jobs.*, m.claims, m.anew, m.outcomes
 ), outcomes AS (
     SELECT moved.id AS job_id, coalesce(o.stage, moved.stage) AS stage, o.state, o.engine, o.model, o.result, o.reason,
-        o.run_ms, o.started_ms_ago, o.batch_size, o.degradations, o.failed_try, moved.lost_leases > 0 AS suspect
+        o.run_ms, o.started_ms_ago, now() - make_interval(secs => o.ms_ago / 1000) AS came_about, o.batch_size,
+        o.degradations, o.failed_try, moved.lost_leases > 0 AS suspect
     FROM moved CROSS JOIN LATERAL jsonb_to_recordset(moved.outcomes) AS o(
         stage text, state text, engine text, model text, result jsonb, reason text, run_ms float8,
-        started_ms_ago float8, batch_size int, degradations jsonb, failed_try boolean)
+        started_ms_ago float8, ms_ago float8, batch_size int, degradations jsonb, failed_try boolean)
     UNION ALL  -- which stage a claim is for is known only now
-    SELECT id, stage, 'running', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, lost_leases > 0
+    SELECT id, stage, 'running', NULL, NULL, NULL, NULL, NULL, NULL, now(), NULL, NULL, false, lost_leases > 0
     FROM moved WHERE claims
 ), ended AS (
     UPDATE stage_runs SET
@@ -60,13 +61,16 @@ WITH moves AS MATERIALIZED (
         batch_size = o.batch_size,
         degradations = coalesce(o.degradations, '[]'),
         progress = CASE WHEN o.state IN ('pending', 'running') THEN 0 ELSE stage_runs.progress END,
-        ready_at = CASE WHEN o.state IN ('pending', 'running') THEN coalesce(stage_runs.ready_at, now())
+        ready_at = CASE WHEN o.state IN ('pending', 'running') THEN coalesce(stage_runs.ready_at, o.came_about)
                    ELSE stage_runs.ready_at END,
-        started_at = CASE WHEN o.started_ms_ago IS NOT NULL THEN now() - make_interval(secs => o.started_ms_ago / 1000)
+        -- What was told late seems to have happened late; but no stage ran before the one before it had ended.
+        started_at = CASE WHEN o.started_ms_ago IS NOT NULL
+                          THEN greatest(stage_runs.ready_at, now() - make_interval(secs => o.started_ms_ago / 1000))
                      WHEN o.state = 'running' AND NOT o.suspect THEN now()
                      WHEN o.state IN ('running', 'pending') THEN NULL  -- a suspect says itself when it begins
                      ELSE stage_runs.started_at END,
-        finished_at = CASE WHEN o.state IN ('succeeded', 'failed', 'skipped') THEN now() END
+        finished_at = CASE WHEN o.state IN ('succeeded', 'failed', 'skipped')
+                           THEN greatest(stage_runs.ready_at, o.came_about) END
     FROM outcomes o
     WHERE stage_runs.job_id = ANY(%(ids)s::uuid[]) AND stage_runs.job_id = o.job_id AND stage_runs.stage = o.stage
         AND stage_runs.state <> 'succeeded'  -- what is committed stays
@@ -92,8 +96,10 @@ WITH moves AS MATERIALIZED (
     FROM facts JOIN moved ON moved.id = facts.job_id CROSS JOIN LATERAL (
         SELECT NULL::uuid AS endpoint_id, moved.webhook_url AS url WHERE moved.webhook_events ? facts.type
         UNION ALL
-        SELECT id, url FROM webhook_endpoints
-        WHERE webhook_endpoints.tenant = moved.tenant AND enabled AND events ? facts.type
+        SELECT * FROM (  -- locked as its deliveries will: one that is being deleted is left out, or waits for us
+            SELECT id, url FROM webhook_endpoints
+            WHERE webhook_endpoints.tenant = moved.tenant AND enabled AND events ? facts.type FOR KEY SHARE
+        ) AS there
     ) AS receiver
 ), told AS (  -- what nobody is to be told of is no event
     INSERT INTO events (tenant, job_id, type, data)

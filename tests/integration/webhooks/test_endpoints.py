@@ -9,7 +9,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select, text
 
 from api import services
 from tests.integration.conftest import serving
@@ -25,12 +25,15 @@ from tests.integration.webhooks.hooks import (
     told,
 )
 from tests.moves import finish
+from tests.patience import until
 from tests.problems import fields, refused
 from tests.recordings import recording, tone
 from voxqueue.database.session import Sessions
+from voxqueue.jobs import lifecycle
 from voxqueue.jobs.kinds import Kind
+from voxqueue.keys.caller import DEFAULT_TENANT
 from voxqueue.settings import Settings, WebhooksSettings
-from voxqueue.webhooks import endpoints
+from voxqueue.webhooks import endpoints, repository
 from voxqueue.webhooks.endpoints import MOST_ENDPOINTS
 from voxqueue.webhooks.events import DeliveryState
 from voxqueue.webhooks.models import Delivery, SigningSecret, WebhookEndpoint
@@ -174,6 +177,17 @@ def test_what_is_owed_goes_to_the_new_address(api: httpx.Client, sessions: Sessi
     assert at == [new, ADDRESS, ADDRESS]
 
 
+def test_what_a_job_owes_while_the_address_changes_goes_to_the_new_one(api: httpx.Client, sessions: Sessions) -> None:
+    """The job has read the old one, and whoever changes it cannot see yet what the job owes."""
+    made, job_id, new = registered(api), submitted(api), "https://new.example.com/"
+    with sessions.begin() as session:
+        assert lifecycle.move(session.connection(), [lifecycle.cancel(UUID(job_id), DEFAULT_TENANT)])[0]
+        assert api.patch(f"{ENDPOINTS}/{made['id']}", json={"url": new}).json()["url"] == new
+    with sessions.begin() as session:
+        [owed] = repository.claim(session, limit=9, rooms={}, lease_s=60, rotation_s=60)
+    assert (owed.url, owed.host) == (new, "new.example.com")
+
+
 def test_what_is_owed_to_a_disabled_endpoint_fails_and_says_why(api: httpx.Client, sessions: Sessions) -> None:
     made = registered(api)
     owed, sent = (api.post(f"{ENDPOINTS}/{made['id']}/test").json() for _ in range(2))
@@ -213,6 +227,31 @@ def test_a_deleted_endpoint_is_gone_with_all_that_was_its(
     with sessions() as session:
         assert session.scalars(select(Delivery.id)).all() == [UUID(delivery["id"])]
         assert session.scalars(select(SigningSecret.endpoint_id)).all() == [UUID(other["id"])]
+
+
+def test_a_job_may_end_while_an_endpoint_is_being_deleted(api: httpx.Client, sessions: Sessions) -> None:
+    """What it would have been owed refers to the endpoint: the database refused the move, and the job was failed."""
+    doomed, other = registered(api), registered(api)
+    job_id = submitted(api)
+    with ThreadPoolExecutor(1) as threads, sessions() as deleting:
+        deleting.execute(delete(WebhookEndpoint).where(WebhookEndpoint.id == UUID(doomed["id"])))
+        ending = threads.submit(finish, sessions, job_id, Kind.REPLY)
+        until(lambda: _waiting(sessions))
+        deleting.commit()
+        ending.result(timeout=20)
+    assert api.get(f"/v1/jobs/{job_id}").json()["state"] == "succeeded"
+    with sessions() as session:
+        assert set(session.scalars(select(Delivery.endpoint_id))) == {UUID(other["id"])}
+
+
+def _waiting(sessions: Sessions) -> int:
+    """How many wait for somebody else's lock."""
+    with sessions() as session:
+        found = session.scalar(
+            text("""SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'""")
+        )
+    return found or 0
 
 
 def test_there_is_room_for_fifty_endpoints_and_no_more(api: httpx.Client, sessions: Sessions) -> None:
