@@ -6,7 +6,22 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Executable, Table, case, delete, func, inspect, select, text
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    Executable,
+    Table,
+    Uuid,
+    any_,
+    case,
+    cast,
+    delete,
+    func,
+    inspect,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
 from sqlalchemy.orm.attributes import instance_dict, set_committed_value
@@ -152,7 +167,7 @@ def lines(session: Session, job_ids: Collection[UUID]) -> list[JobLine]:
     rows = session.execute(
         select(Job.id, Job.tenant, Job.kind, Job.state, Job.stage, share)
         .join(StageRun, StageRun.job_id == Job.id)
-        .where(Job.id.in_(job_ids))
+        .where(Job.id == any_(cast(list(job_ids), ARRAY(Uuid))))  # one parameter, however many they are
         .group_by(Job.id)
     )
     return [
@@ -188,9 +203,14 @@ def doomed(session: Session, limit: int) -> Sequence[str]:
     return session.scalars(select(DoomedBlob.key).order_by(DoomedBlob.doomed_at).limit(limit)).all()
 
 
-def forget_doomed(session: Session, keys: Sequence[str]) -> None:
+def forget_doomed(session: Session, keys: Collection[str]) -> None:
     """The store has removed these."""
     session.execute(delete(DoomedBlob).where(DoomedBlob.key.in_(keys)))
+
+
+def postpone_doomed(session: Session, keys: Collection[str]) -> None:
+    """The store has not removed these: others come first now."""
+    session.execute(update(DoomedBlob).where(DoomedBlob.key.in_(keys)).values(doomed_at=func.now()))
 
 
 # Locked in the order of their ids, as `lifecycle.move` does.

@@ -3,10 +3,10 @@
 from voxqueue.errors import MisconfiguredError
 from voxqueue.extras import install
 from voxqueue.settings import Settings
-from voxqueue.storage.base import Blob, BlobStore, Listed, LocalFile, RemoteUrl
+from voxqueue.storage.base import Blob, BlobsKept, BlobStore, Listed, LocalFile, RemoteUrl
 from voxqueue.storage.disk import DiskStore
 
-__all__ = ["Blob", "BlobStore", "DiskStore", "Listed", "LocalFile", "RemoteUrl", "open_store"]
+__all__ = ["Blob", "BlobStore", "BlobsKept", "DiskStore", "Listed", "LocalFile", "RemoteUrl", "open_store"]
 
 
 def open_store(settings: Settings) -> BlobStore:

@@ -1,12 +1,14 @@
 """What an object store must do for us. It holds bytes under keys and knows nothing of notes or jobs."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+from voxqueue.errors import StorageUnavailable
 
 LONGEST_KEY = 512  # S3 ends at 1,024 bytes, of which the operator's prefix takes a part
 
@@ -69,7 +71,7 @@ class BlobStore(Protocol):
         """Read a whole blob."""
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove blobs. A key that holds nothing is no error."""
+        """Remove blobs. A key that holds nothing is no error. Raises `BlobsKept` if some are still there."""
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
         """Walk over the blobs whose key begins with the prefix, in no set order.
@@ -89,6 +91,14 @@ class BlobStore(Protocol):
 
     def check(self) -> None:
         """Return if blobs can be stored now, else raise `StorageUnavailable`."""
+
+
+class BlobsKept(StorageUnavailable):
+    """The store did not remove these blobs; all others that it was asked to are gone."""
+
+    def __init__(self, detail: str, keys: Collection[str]) -> None:
+        super().__init__(detail)
+        self.keys = frozenset(keys)
 
 
 class MeasuringReader:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from voxqueue.errors import BlobMissing, StorageUnavailable
-from voxqueue.storage.base import Blob, Listed, LocalFile, MeasuringReader, check_key, check_prefix, is_key
+from voxqueue.storage.base import Blob, BlobsKept, Listed, LocalFile, MeasuringReader, check_key, check_prefix, is_key
 
 _CHUNK = 1 << 20
 _UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.part")
@@ -56,11 +56,17 @@ class DiskStore:
 
     def delete(self, keys: Iterable[str]) -> None:
         # Not synced: a file that a power cut brings back is garbage that the next sweep finds, no broken promise.
+        kept: dict[str, StorageUnavailable] = {}
         for key in keys:
             path = self._path(key)
-            with suppress(BlobMissing), self._reaching(key, "cleared"):
-                path.unlink()
-                self._remove_empty(path.parent)
+            try:
+                with suppress(BlobMissing), self._reaching(key, "cleared"):
+                    path.unlink()
+                    self._remove_empty(path.parent)
+            except StorageUnavailable as error:
+                kept[key] = error
+        if kept:
+            raise BlobsKept(next(iter(kept.values())).detail, kept)
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
         start = self.root / check_prefix(prefix).rpartition("/")[0]

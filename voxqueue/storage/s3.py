@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from voxqueue.errors import BlobMissing, MisconfiguredError, StorageUnavailable, VoxqueueError
 from voxqueue.settings import S3Settings
-from voxqueue.storage.base import Blob, Listed, MeasuringReader, RemoteUrl, check_key, check_prefix, is_key
+from voxqueue.storage.base import Blob, BlobsKept, Listed, MeasuringReader, RemoteUrl, check_key, check_prefix, is_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -111,8 +111,12 @@ class S3Store:
 
     def delete(self, keys: Iterable[str]) -> None:
         names = (self._name(key) for key in keys)
+        kept: dict[str, str] = {}
         while batch := [*islice(names, DELETE_BATCH)]:
-            self._delete_batch(batch)
+            kept |= self._delete_batch(batch)
+        if kept:
+            why = _refused(next(iter(kept.values())), "DeleteObjects")
+            raise BlobsKept(why, [name.removeprefix(self._prefix) for name in kept])
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
         start = self._prefix + check_prefix(prefix)
@@ -152,13 +156,13 @@ class S3Store:
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
 
-    def _delete_batch(self, names: Iterable[str]) -> None:
+    def _delete_batch(self, names: Iterable[str]) -> dict[str, str]:
+        """Returns what is still there, and the code that says why."""
         objects: list[ObjectIdentifierTypeDef] = [{"Key": name} for name in names]
         with self._speaking():
             answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
-        refused = [code for error in answer.get("Errors", ()) if (code := error.get("Code", "")) != "NoSuchKey"]
-        if refused:
-            raise _unavailable(refused[0], "DeleteObjects")
+        codes = {error.get("Key", ""): error.get("Code", "") for error in answer.get("Errors", ())}
+        return {name: code for name, code in codes.items() if code != "NoSuchKey"}
 
     @contextmanager
     def _speaking(self, key: str | None = None) -> Iterator[None]:
@@ -234,10 +238,8 @@ def _refusal(error: ClientError, key: str | None) -> VoxqueueError:
     code = error.response.get("Error", {}).get("Code", "")
     if key is not None and code in {"NoSuchKey", "404", "NotFound"}:
         return BlobMissing(f"Nothing is stored under {key}.")
-    return _unavailable(code, error.operation_name)
+    return StorageUnavailable(_refused(code, error.operation_name))
 
 
-def _unavailable(code: str, operation: str) -> StorageUnavailable:
-    return StorageUnavailable(
-        _ADVICE.get(code, f"The object store refused {operation} with {code or 'no reason'}: try again later.")
-    )
+def _refused(code: str, operation: str) -> str:
+    return _ADVICE.get(code, f"The object store refused {operation} with {code or 'no reason'}: try again later.")

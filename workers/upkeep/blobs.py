@@ -6,7 +6,8 @@ was lost meanwhile.
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from io import BytesIO
 from itertools import chain, islice
@@ -17,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from voxqueue.database.session import Sessions
 from voxqueue.errors import StorageUnavailable
 from voxqueue.jobs import blobs, repository
-from voxqueue.storage import BlobStore, Listed
+from voxqueue.storage import BlobsKept, BlobStore, Listed
 from workers.upkeep.sweeper import Lock, try_lock, unlock
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,10 @@ _CLOCK = "upkeep/clock"
 
 
 class DoomedBlobs:
-    """Removes blobs from the store, then the note of them: a crash in between only repeats the removal."""
+    """Removes blobs from the store, then the note of them: a crash in between only repeats the removal.
+
+    A blob that the store keeps, one under a legal hold perhaps, is tried again after all the others.
+    """
 
     def __init__(self, sessions: Sessions, store: BlobStore) -> None:
         self._sessions = sessions
@@ -39,9 +43,10 @@ class DoomedBlobs:
             keys = repository.doomed(session, _LIMIT)
         if not keys:
             return
-        self._store.delete(keys)
+        kept = _remove(self._store, keys)
         with self._sessions.begin() as session:
-            repository.forget_doomed(session, keys)
+            repository.forget_doomed(session, set(keys).difference(kept))
+            repository.postpone_doomed(session, kept)
 
 
 class OrphanBlobs:
@@ -85,10 +90,11 @@ class OrphanBlobs:
 
     def _may_walk(self) -> bool:
         if self._connection is None:
-            connection = self._engine.connect()
-            if not try_lock(connection, Lock.WALK, until_commit=False):
-                connection.close()
-                return False
+            with ExitStack() as unless_kept:
+                connection = unless_kept.enter_context(self._engine.connect())
+                if not try_lock(connection, Lock.WALK, until_commit=False):
+                    return False
+                unless_kept.pop_all()
             self._connection = connection
         return True
 
@@ -118,8 +124,8 @@ class OrphanBlobs:
             )
             return
         if orphans:
-            self._store.delete(orphans)
-            log.warning("removed %d blobs that no row spoke of", len(orphans))
+            kept = _remove(self._store, orphans)
+            log.warning("removed %d blobs that no row spoke of", len(orphans) - len(kept))
         if len(seen) == _LIMIT:
             self._walk = walk
 
@@ -130,3 +136,13 @@ class OrphanBlobs:
         if not found:
             raise StorageUnavailable("The store does not list what was just put into it.")
         return found[0]
+
+
+def _remove(store: BlobStore, keys: Collection[str]) -> Collection[str]:
+    """Returns those that the store keeps."""
+    try:
+        store.delete(keys)
+    except BlobsKept as error:
+        log.warning("%d of %d blobs could not be removed: %s", len(error.keys), len(keys), error.detail)
+        return error.keys
+    return ()

@@ -17,11 +17,9 @@ from voxqueue.metrics import jobs as job_metrics
 from voxqueue.metrics import upkeep as metrics
 from voxqueue.queue import JobQueue
 from voxqueue.settings import JobsSettings
-from workers.upkeep.sweeper import Outages
+from workers.upkeep.sweeper import LIMIT, Outages
 
 log = logging.getLogger(__name__)
-
-_LIMIT = 1000  # rows per sweep and question; what is left is the next sweep's
 
 
 class LostLeases:
@@ -41,7 +39,7 @@ class LostLeases:
             return
         with self._sessions.begin() as session:
             with self._outages.watch():
-                lost = overdue.lost_leases(session, self._settings.lease_s, _LIMIT)
+                lost = overdue.lost_leases(session, self._settings.lease_s, LIMIT)
             if self._outages.recent:
                 return
             made = _move(session, [self._return_or_end(one) for one in lost])
@@ -69,7 +67,7 @@ class Expiry:
 
     def __call__(self) -> None:
         with self._sessions.begin() as session:
-            made = _move(session, [self._expire(one) for one in overdue.expired(session, self._expire_s, _LIMIT)])
+            made = _move(session, [self._expire(one) for one in overdue.expired(session, self._expire_s, LIMIT)])
         if made:
             log.warning("%d jobs have waited for more than %g s and are failed", len(made), self._expire_s)
         for moved in made:
@@ -102,7 +100,7 @@ class LostHints:
             hints = [
                 hint
                 for stage, priorities in empty.items()
-                for hint in overdue.stale_hints(session, stage, self._stale_s, _LIMIT, empty=priorities)
+                for hint in overdue.stale_hints(session, stage, self._stale_s, LIMIT, empty=priorities)
             ]
         self._queue.hint(hints)
         for hint in hints:

@@ -17,6 +17,9 @@ from voxqueue.errors import DatabaseUnavailable, VoxqueueError
 log = logging.getLogger(__name__)
 
 _LOCKS = 0x766F79  # sets our advisory locks apart from those of others in the same database
+LIMIT = 1000
+"""Rows that a chore takes at once; what is left is the next sweep's."""
+
 _LONGEST_IDLE_S = 60  # a worker that froze with the lock loses it after so long
 
 Chore = Callable[[], None]
@@ -76,7 +79,7 @@ class Sweeper:
                     for name, chore in self._chores.items():
                         _do(name, chore)
         except DatabaseUnavailable as error:
-            log.warning("no upkeep: %s", error.__cause__)
+            log.warning("upkeep did not begin, or broke off: %s", error.__cause__)
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:

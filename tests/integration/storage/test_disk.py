@@ -17,7 +17,7 @@ import pytest
 
 from tests.integration.storage.stores import AUDIO, BIG, NOBODY, Breaking, every_call, keys, put
 from voxqueue.errors import StorageUnavailable
-from voxqueue.storage import DiskStore, LocalFile
+from voxqueue.storage import BlobsKept, DiskStore, LocalFile
 
 pytestmark = pytest.mark.integration
 
@@ -185,6 +185,19 @@ def test_disk_that_may_not_be_written_is_unavailable() -> None:
         finally:
             for path in (root, root / "a"):
                 path.chmod(0o755)
+
+
+def test_disk_that_keeps_one_blob_removes_the_others() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        disk = DiskStore(root)
+        for key in ("open/a", "shut/b", "open/c"):
+            put(disk, key)
+        root.chmod(0o755)
+        (root / "open").chmod(0o777)
+        with as_nobody(), pytest.raises(BlobsKept, match="Permission denied") as caught:
+            disk.delete(["open/a", "shut/b", "open/c"])
+        assert caught.value.keys == keys(disk) == {"shut/b"}
 
 
 def test_disk_that_may_not_be_read_is_unavailable() -> None:

@@ -34,7 +34,7 @@ from tests.integration.storage.stores import (
 from tests.wire_s3 import s3_server
 from voxqueue.errors import BlobMissing, MisconfiguredError, StorageUnavailable
 from voxqueue.settings import S3Settings
-from voxqueue.storage import BlobStore, RemoteUrl
+from voxqueue.storage import BlobsKept, BlobStore, RemoteUrl
 from voxqueue.storage.s3 import PART_BYTES, S3Store
 
 pytestmark = pytest.mark.integration
@@ -294,10 +294,11 @@ def test_s3_deletes_a_thousand_at_a_time() -> None:
     assert len(calls) == 3
 
 
-def test_s3_that_could_not_delete_is_unavailable() -> None:
+def test_s3_that_could_not_delete_says_which() -> None:
     body = b"<DeleteResult><Error><Key>a/b</Key><Code>AccessDenied</Code></Error></DeleteResult>"
-    with answering(200, body) as (address, _), pytest.raises(StorageUnavailable, match="s3:DeleteObject"):
-        S3Store(s3_settings(address, "notes")).delete(["a/b"])
+    with answering(200, body) as (address, _), pytest.raises(BlobsKept, match="s3:DeleteObject") as caught:
+        S3Store(s3_settings(address, "notes")).delete(["a/a", "a/b", "a/c"])
+    assert caught.value.keys == {"a/b"}
 
 
 def test_s3_that_breaks_off_is_unavailable() -> None:

@@ -1,6 +1,8 @@
 """What is old is removed, with all that belongs to it."""
 
+from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, insert, select, text
@@ -13,6 +15,7 @@ from voxqueue.jobs.kinds import Kind
 from voxqueue.jobs.models import IdempotencyKey
 from voxqueue.keys.caller import DEFAULT_TENANT
 from voxqueue.keys.models import ApiKey
+from voxqueue.storage import BlobsKept, DiskStore
 from voxqueue.webhooks.models import Delivery, Event, SigningSecret, WebhookEndpoint
 from workers.upkeep.blobs import DoomedBlobs
 from workers.upkeep.retention import retention_chores
@@ -41,6 +44,35 @@ def test_a_job_that_finished_long_ago_is_removed_with_all_that_belongs_to_it(hou
     assert house.stored() == kept
     assert key not in kept
     assert house.count("doomed_blobs") == [0]
+
+
+def test_a_blob_that_the_store_keeps_holds_up_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One under a legal hold, say: else the oldest thousand would be asked for again and again, and nothing after."""
+    monkeypatch.setattr("workers.upkeep.blobs._LIMIT", 2)
+    held, *others = [house.put(f"notes/{number}.wav") for number in range(4)]
+    with house.sessions.begin() as session:
+        repository.doom(session, [held])
+    with house.sessions.begin() as session:
+        repository.doom(session, others)
+    store = Holding(house.store.root, held)
+    for _ in range(2):
+        DoomedBlobs(house.sessions, store)()
+    assert house.stored() == {held}
+    assert house.count("doomed_blobs") == [1], "and it is tried again"
+
+
+class Holding(DiskStore):
+    """Keeps one blob whatever is asked."""
+
+    def __init__(self, root: Path, held: str) -> None:
+        super().__init__(root)
+        self._held = held
+
+    def delete(self, keys: Iterable[str]) -> None:
+        wanted = set(keys)
+        super().delete(wanted - {self._held})
+        if self._held in wanted:
+            raise BlobsKept("It is held.", {self._held})
 
 
 def test_removal_takes_the_oldest_first_and_waits_for_nobody(house: House) -> None:
