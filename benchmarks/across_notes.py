@@ -5,6 +5,7 @@ a GPU, five beams for everyone. Everything from samples to text is in, voice det
 contenders take the same notes one after the other, so that a busy machine is busy for all of them.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -90,8 +91,6 @@ def _engine(model: Path, *, short_windows: bool) -> FasterWhisperEngine:
 
 def _plain_whisper(model: Path, like: FasterWhisperEngine) -> Any:
     """faster-whisper as its users have it: all cores for one call."""
-    import os
-
     from faster_whisper import WhisperModel
 
     cores = os.cpu_count() or 1

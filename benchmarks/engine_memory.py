@@ -5,18 +5,18 @@ a batch. Afterwards it is closed and loaded again ten times, which must not add 
 """
 
 import gc
+import os
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import psutil
-
+from benchmarks.memory import rss_mib
 from benchmarks.notes import spoken_notes
 from tests.models.prepare import PREPARE
 from voxqueue.settings import StageSettings
 from voxqueue.stages import LlmRequest, Stage, SttRequest, TtsRequest
-from workers.engines.base import Engine
+from workers.engines.base import AnyEngine
 from workers.engines.registry import ENGINES, create_engine
 from workers.serving import Served
 
@@ -30,7 +30,7 @@ def measure() -> dict[str, Any]:
         f"{stage}_{name}": _measure_one(stage, name) for stage in Stage for name in ENGINES[stage] if name in PREPARE
     }
     return {
-        "what": f"RSS in MB after {FIRST} batches, {BATCHES:,} more, and {RELOADS} times closing and loading",
+        "what": f"RSS in MiB after {FIRST} batches, {BATCHES:,} more, and {RELOADS} times closing and loading",
         "aim": f"growth <= {_MOST_GROWTH}",
         "engines": found,
         "reached": all(one["growth"] <= _MOST_GROWTH for one in found.values()),
@@ -43,23 +43,23 @@ def _measure_one(stage: Stage, name: str) -> dict[str, float]:
         engine = create_engine(stage, name, settings)
         engine.load()
         _run(engine, make, FIRST)
-        first = _rss_mb()
+        first = _rss_mib()
         _run(engine, make, BATCHES)
-        last = _rss_mb()
+        last = _rss_mib()
         for _ in range(RELOADS):
             engine.close()
             engine.load()
-        reloaded = _rss_mb()
+        reloaded = _rss_mib()
         engine.close()
     return {
-        "after_first": round(first, 1),
-        "after_all": round(last, 1),
-        "after_reloads": round(reloaded, 1),
+        "after_first": first,
+        "after_all": last,
+        "after_reloads": reloaded,
         "growth": round(max(last, reloaded) / first, 3),
     }
 
 
-def _run(engine: Engine[Any, Any, Any, Any], make: Callable[[int], Any], batches: int) -> None:
+def _run(engine: AnyEngine, make: Callable[[int], Any], batches: int) -> None:
     served = Served(engine, StageSettings(max_batch=2, max_cost=1e9))
     for number in range(batches):
         served.infer_together([make(2 * number), make(2 * number + 1)])
@@ -75,6 +75,6 @@ def _requests(stage: Stage) -> Callable[[int], Any]:
     return lambda number: kind(text=" ".join(_TEXT.split()[: 3 + number % 14]), language="en")
 
 
-def _rss_mb() -> float:
+def _rss_mib() -> float:
     gc.collect()
-    return psutil.Process().memory_info().rss / 1e6
+    return rss_mib(os.getpid())

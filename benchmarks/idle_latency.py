@@ -14,10 +14,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
-import numpy as np
 
+from benchmarks.notes import beep
 from benchmarks.report import spread
-from voxqueue.audio import AudioFormat, encode
 from voxqueue.embedded import running_stack
 
 RUNS, NOTES, WARM = 5, 40, 20
@@ -25,8 +24,7 @@ _FAKE = {"VOXQUEUE_ENGINES": "fake", "VOXQUEUE_FAKE_FIXED_MS": "20", "VOXQUEUE_F
 
 
 def measure() -> dict[str, Any]:
-    seconds = np.arange(2 * 16_000) / 16_000
-    note = encode((0.3 * np.sin(2 * np.pi * 440 * seconds)).astype(np.float32), 16_000, AudioFormat.OGG)
+    note = beep()
     with (
         TemporaryDirectory(prefix="voxqueue-bench-") as folder,
         running_stack(Path(folder), env=_FAKE) as stack,

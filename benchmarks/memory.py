@@ -6,10 +6,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
-import numpy as np
 import psutil
 
-from voxqueue.audio import AudioFormat, encode
+from benchmarks.notes import beep
 from voxqueue.embedded import running_stack
 
 EARLY, LATE = 200, 2_000
@@ -23,8 +22,7 @@ _SENDERS = 8
 
 
 def measure() -> dict[str, Any]:
-    seconds = np.arange(2 * 16_000) / 16_000
-    note = encode((0.3 * np.sin(2 * np.pi * 440 * seconds)).astype(np.float32), 16_000, AudioFormat.OGG)
+    note = beep()
     with TemporaryDirectory(prefix="voxqueue-bench-") as folder, running_stack(Path(folder), env=_FAKE) as stack:
         pids = {name: stack.process(name) for name in ("api", "worker-1")}
         with httpx.Client(base_url=stack.api_url, timeout=60) as http, ThreadPoolExecutor(_SENDERS) as pool:

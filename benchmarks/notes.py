@@ -1,7 +1,8 @@
-"""Spoken notes for benchmarks: espeak-ng reads, so that they are speech to any voice detector and cost no download."""
+"""Notes for benchmarks. Where an engine listens, espeak-ng reads: speech to any voice detector, and no download."""
 
 import numpy as np
 
+from voxqueue.audio import AudioFormat, encode
 from voxqueue.stages import SAMPLE_RATE, Samples
 
 _TEXT = (
@@ -28,3 +29,9 @@ def spoken_notes(count: int, shortest_s: float, longest_s: float, seed: int = 0)
         wanted = round(length * SAMPLE_RATE)
         notes.append(np.resize(np.roll(speech, -begin), wanted))
     return notes
+
+
+def beep() -> bytes:
+    """A tone of two seconds in Ogg/Opus, for engines that only pretend to listen."""
+    seconds = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
+    return encode((0.3 * np.sin(2 * np.pi * 440 * seconds)).astype(np.float32), SAMPLE_RATE, AudioFormat.OGG)

@@ -56,7 +56,7 @@ def _ours(engine: PocketTtsEngine, largest: int) -> Callable[[], float]:
 
     def speak() -> float:
         with ThreadPoolExecutor(2 * largest) as threads:
-            answers = threads.map(served.ask, [TtsRequest(text=sentence) for sentence in SENTENCES])
+            answers = threads.map(served.ask, _requests())
             return sum(float(answered.result.seconds) for answered in answers)
 
     return speak
@@ -84,11 +84,11 @@ def _plain_loop(model: Path, codec: Path, engine: PocketTtsEngine) -> Callable[[
         chat_template=tokenizer.chat_template,
     )
     frames_per_second = engine.sample_rate / processor.feature_extractor.frame_size
-    frames = [served.result.seconds for served in map(Served(engine, TtsSettings(max_batch=1)).ask, _requests())]
+    lengths = [answered.result.seconds for answered in map(Served(engine, TtsSettings(max_batch=1)).ask, _requests())]
 
     def speak() -> float:
         seconds = 0.0
-        for sentence, wanted in zip(SENTENCES, frames, strict=True):
+        for sentence, wanted in zip(SENTENCES, lengths, strict=True):
             conversation = [{"role": "user", "content": [{"type": "text", "text": sentence}]}]
             prompt = processor.apply_chat_template(conversation, tokenize=True, return_dict=True, return_tensors="pt")
             with torch.inference_mode():

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -36,7 +37,7 @@ def measure() -> dict[str, Any]:
         arrivals = _Arrivals()
         healthy = held.enter_context(_receiving(arrivals))
         hanging = [held.enter_context(_hanging(f"127.0.1.{number}")) for number in range(1, HANGING + 1)]
-        ports = ",".join(str(url.rsplit(":", 1)[1].split("/")[0]) for url in (healthy, *hanging))
+        ports = ",".join(str(urlsplit(url).port) for url in (healthy, *hanging))
         folder = held.enter_context(TemporaryDirectory(prefix="voxqueue-bench-"))
         stack = held.enter_context(running_stack(Path(folder), env={**_ENV, "VOXQUEUE_WEBHOOKS_PORTS": ports}))
         client = held.enter_context(Client(stack.api_url))

@@ -127,7 +127,7 @@ def _reason(hub: ModuleType, repo: str, error: Exception) -> str:
         return next((link for link in chain if isinstance(link, kinds)), None)
 
     if met(known.OfflineModeIsEnabled):
-        return f"{repo} cannot be fetched while HF_HUB_OFFLINE is set: unset it, or name a local folder instead."
+        return "Nothing can be fetched while HF_HUB_OFFLINE is set: unset it, or name a local folder instead."
     if met(known.GatedRepoError):
         return f"{repo} is gated: accept its licence at {server}/{repo} and set HF_TOKEN."
     if met(known.RepositoryNotFoundError):
@@ -135,9 +135,7 @@ def _reason(hub: ModuleType, repo: str, error: Exception) -> str:
     if answer := met(known.HfHubHTTPError):
         return _refusal(repo, server, answer.response.status_code)
     if met(known.HTTPError, ConnectionError, TimeoutError):
-        return (
-            f"{repo} cannot be fetched: {server} cannot be reached. Check the network, or name a local folder instead."
-        )
+        return f"{server} cannot be reached to fetch models. Check the network, or name a local folder instead."
     disk = met(OSError)
     if disk is not None and disk.errno == errno.ENOSPC:
         return f"The disk is full: make room for {repo}, or set VOXQUEUE_MODELS_DIR to a folder on another disk."

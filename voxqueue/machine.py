@@ -23,11 +23,11 @@ def look() -> MachineReport:
     """How this machine and this process stand now. Memory in bytes."""
     memory = psutil.virtual_memory()
     found = gpus()
-    cpu, cores = _cpu(), _cores()
+    cpu, own = _cpu(), cores()
     return MachineReport(
-        host_class=host_class(platform.machine(), cpu, cores, [gpu.name for gpu in found]),
+        host_class=host_class(platform.machine(), cpu, own, [gpu.name for gpu in found]),
         cpu=cpu,
-        cores=cores,
+        cores=own,
         memory=memory.total,
         memory_available=memory.available,
         process_memory=psutil.Process().memory_info().rss,
@@ -79,8 +79,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _cores() -> int:
-    """Those that this process may use."""
+def cores() -> int:
+    """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

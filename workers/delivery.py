@@ -146,8 +146,8 @@ class Deliverer:
             headers = {
                 "Content-Type": "application/json",
                 "User-Agent": f"Voxqueue/{__version__}",
-                # The database's clock, as for everything: this machine's may be wrong, and receivers look at it.
                 **tracing.carried(),
+                # The database's clock, as for everything: this machine's may be wrong, and receivers look at it.
                 **signed_headers(owed.event_id, owed.claimed_at, body, owed.secrets),
             }
             attempt = self._outbound.post(owed.url, headers, body)

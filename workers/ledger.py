@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from voxqueue.database.session import database_errors
-from voxqueue.errors import DatabaseUnavailable, VoxqueueError
+from voxqueue.errors import DatabaseUnavailable, LedgerError, VoxqueueError
 from voxqueue.jobs import lifecycle
 from voxqueue.jobs.changes import Announcer
 from voxqueue.jobs.lifecycle import ClaimedJob, Move, Moved
@@ -26,12 +26,6 @@ log = logging.getLogger(__name__)
 _MAX_MOVES = 128
 _DEADLINE_S = 60.0
 _LINGER_S = 0.01  # a statement costs the worker about 1 ms, however many moves it makes
-
-
-class LedgerError(VoxqueueError):
-    """The database refused one move; nothing of it was written."""
-
-    code = "ledger-error"
 
 
 class Ledger:
@@ -89,13 +83,10 @@ class Ledger:
         self._disconnect()
 
     def _write(self, moves: Sequence[Move]) -> Sequence[Moved | VoxqueueError | None]:
-        """One statement for the first move of each job, then the same for those that are left."""
-        first = {wanted.job_id: index for index, wanted in reversed(list(enumerate(moves)))}
-        indices = sorted(first.values())
-        answers = dict(zip(indices, self._write_distinct([moves[index] for index in indices]), strict=True))
-        left = [index for index in range(len(moves)) if index not in answers]
-        if left:
-            answers.update(zip(left, self._write([moves[index] for index in left]), strict=True))
+        """Statement by statement: each is committed by itself, so that one that is refused takes no other along."""
+        answers: dict[int, Moved | VoxqueueError | None] = {}
+        for indices in lifecycle.rounds(moves):
+            answers.update(zip(indices, self._write_distinct([moves[index] for index in indices]), strict=True))
         return [answers[index] for index in range(len(moves))]
 
     def _write_distinct(self, moves: Sequence[Move]) -> Sequence[Moved | VoxqueueError | None]:

@@ -25,7 +25,8 @@ class Prover:
     Args:
         warmup: Has the engines, and tells the fleet.
         prove_s: How long an engine must have been idle.
-        patience_s: How long an answer may take, or as long as all of its warm-up took.
+        patience_s: How long an answer may take, or as long as all of its warm-up took. While another engine has the
+            processor, no time passes.
     """
 
     def __init__(self, warmup: Warmup, prove_s: float, patience_s: float = _PATIENCE_S) -> None:
@@ -34,6 +35,7 @@ class Prover:
         self._patience_s = patience_s
         self._began_at: dict[Stage, float] = {}
         self._doubted_at: dict[Stage, float] = {}
+        self._held_up_at: dict[Stage, float] = {}  # when it was last seen to wait for another engine's batch
 
     def __call__(self) -> None:
         for stage, served in list(self._warmup.served.items()):
@@ -52,16 +54,20 @@ class Prover:
             served.prove()
         except VoxqueueError as error:
             self._doubt(stage, f"{served.engine.name} could not answer a tiny request: {error.detail}")
-        except Exception as error:
+        except BaseException as error:  # the panics of a runtime written in Rust are no Exceptions
             log.exception("a proof of %s failed", served.engine.name)
             self._doubt(stage, f"{served.engine.name} could not answer a tiny request: {type(error).__name__}: {error}")
         finally:
             self._began_at.pop(stage, None)
 
     def _check_in_time(self, stage: Stage, served: Served) -> None:
-        patience_s = max(self._patience_s, served.warmup_s)
         began_at = self._began_at.get(stage)
-        if began_at is None or stage in self._doubted_at or time.monotonic() - began_at <= patience_s:
+        if began_at is None or stage in self._doubted_at:
+            return
+        now, patience_s = time.monotonic(), max(self._patience_s, served.warmup_s)
+        if served.batcher.is_held_up:
+            self._held_up_at[stage] = now
+        if now - max(began_at, self._held_up_at.get(stage, 0.0)) <= patience_s:
             return
         self._doubt(
             stage,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from voxqueue.audio import AudioFormat, Decoding, encode, finish
-from voxqueue.errors import BlobMissing, StageError
+from voxqueue.errors import BlobMissing, NoteGone
 from voxqueue.jobs.blobs import speech_key
 from voxqueue.jobs.lifecycle import ClaimedJob
 from voxqueue.settings import Settings
@@ -24,12 +24,6 @@ from voxqueue.stages import (
     TtsResult,
 )
 from voxqueue.storage import BlobStore
-
-
-class NoteGone(StageError):
-    """The note's recording is not in the object store any more."""
-
-    code, title = "note-gone", "The recording is gone"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from voxqueue.errors import VoxqueueError
+from voxqueue.errors import EngineUnusable, VoxqueueError
 from voxqueue.fleet import EngineStatus, Spread, StageReport, Voice, VoicesReport
 from voxqueue.metrics import engines as metrics
 from voxqueue.settings import Settings
@@ -24,6 +24,7 @@ from workers.turns import Turns
 
 log = logging.getLogger(__name__)
 
+_END_S = 5  # for a model call to end, once no more will be made
 _NO_TIME = Spread(p50=0, p90=0)
 
 
@@ -53,6 +54,7 @@ class Warmup:
         self._reports = {stage: StageReport() for stage in stages}
         self._paces = {stage: Pace() for stage in self._reports}
         self._doubts: dict[Stage, str] = {}
+        self._in_vain: dict[tuple[Stage, str], Served] = {}  # what could not be warmed, and is not closed yet
         self._signed_at = time.monotonic()  # when loading last gave a sign of progress
         self._settings = settings
         self._on_change = on_change
@@ -91,27 +93,34 @@ class Warmup:
     def warm(self, stage: Stage) -> bool:
         """Bring one stage to being warm. False: none of its engines can be used now, and the report says why."""
         passed_over: list[str] = []
+        if self._reports[stage].status is EngineStatus.FAILED:
+            self._tell(stage, error=f"Tried again now. Before: {self._reports[stage].error}")
         for name in self._settings.engine_names(stage):
             try:
                 engine = self._warm_engine(stage, name)
-            except Exception as error:  # what a runtime raises on import must not keep the next engine from its turn
+            except BaseException as error:  # also what a runtime raises on import, and the panics of one in Rust
                 is_known = isinstance(error, VoxqueueError)
                 log.warning("%s engine %s cannot be used: %s", stage, name, error, exc_info=not is_known)
-                why_not = _why_not(stage, name, error)
-                passed_over.append(f"{stage}: {name} is not used: {why_not}")
-                self._tell(stage, error=why_not, detail=None)
+                passed_over.append(_why_not(stage, name, error))
+                self._tell(stage, error=passed_over[-1], detail=None)
             else:
-                why = [f"{stage}: {engine.stand_in}"] if engine.stand_in else []
-                self._tell(stage, status=EngineStatus.READY, error=None, degraded=passed_over + why)
+                reasons = [*passed_over, *([engine.stand_in] if engine.stand_in else [])]
+                degraded = [f"{stage}: {reason}" for reason in reasons]
+                self._tell(stage, status=EngineStatus.READY, error=None, degraded=degraded)
                 self._paces[stage].arrive()  # last: until it is told, the stage is on its way
                 self._on_warm(stage, self._reports[stage])
                 return True
-        nothing = f"No engine of {stage} can be used. " + " ".join(passed_over)
+        nothing = " ".join(["No engine can be used.", *passed_over])
         self._paces[stage].give_up()
-        self._tell(stage, status=EngineStatus.FAILED, error=nothing.strip())
+        self._tell(stage, status=EngineStatus.FAILED, error=nothing)
         return False
 
     def _warm_engine(self, stage: Stage, name: str) -> AnyEngine:
+        self._let_go_of(stage, name)
+        if (stage, name) in self._in_vain:  # another one beside it would take as much memory again
+            raise EngineUnusable(
+                f"{name} still hangs in a model call of the last try. Look at what it runs on, and restart the worker."
+            )
         self._paces[stage].load(self._past.expected(stage, [name]))
         self._signed_at = time.monotonic()
         self._tell(stage, **_NOTHING_YET, status=EngineStatus.LOADING, engine=name)
@@ -135,15 +144,22 @@ class Warmup:
             self._infer(stage, served)
             voices = _report_voices(engine) if isinstance(engine, TtsEngine) else self.voices
         except BaseException:
-            served.stop(wait_s=5)
-            if not served.batcher.busy_s():  # a call that hangs still uses it
-                engine.close()
+            served.stop(wait_s=_END_S)
+            self._in_vain[stage, name] = served
+            self._let_go_of(stage, name)
             raise
         served.warmup_s = time.monotonic() - loaded
         metrics.warmed(stage, engine.name, load_s=loaded - began, warmup_s=served.warmup_s)
         self.served[stage], self.voices = served, voices
         self._tell(stage, warmup_time_ms=round(served.warmup_s * 1000, 1))
         return engine
+
+    def _let_go_of(self, stage: Stage, name: str) -> None:
+        """Give back the memory of an engine that could not be warmed, if there is one and it does not hang."""
+        served = self._in_vain.get((stage, name))
+        if served is not None and not served.batcher.busy_s():
+            served.engine.close()
+            del self._in_vain[stage, name]
 
     def _infer(self, stage: Stage, served: Served) -> None:
         """Real inference at batch 1, 4 and the largest, of the shortest and the longest input."""
@@ -186,14 +202,15 @@ class Warmup:
 _NOTHING_YET = dict.fromkeys(("detail", "model", "device", "dtype", "load_time_ms", "warmup_time_ms"))
 
 
-def _why_not(stage: Stage, name: str, error: Exception) -> str:
-    """Why an engine cannot be used, and what to do about it."""
+def _why_not(stage: Stage, name: str, error: BaseException) -> str:
+    """One sentence or two that name an engine: why it cannot be used, and what to do about it."""
     if is_out_of_memory(error):
         return (
             f"{name} does not fit into memory. Free some (on a GPU, `nvidia-smi` shows who holds it), name a smaller "
             f"model, lower VOXQUEUE_{stage.upper()}_MAX_BATCH, or choose another device."
         )
-    return error.detail if isinstance(error, VoxqueueError) else f"{type(error).__name__}: {error}"[:400]
+    why = error.detail if isinstance(error, VoxqueueError) else f"{type(error).__name__}: {error}"[:400]
+    return why if why.startswith(f"{name} ") else f"{name} is not used: {why}"
 
 
 def in_trouble(report: StageReport, why: str) -> StageReport:

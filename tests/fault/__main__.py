@@ -24,6 +24,8 @@ def main() -> int:
     if arguments.report and not arguments.report.is_file():
         parser.error(f"there is no page {arguments.report}, in which the table could stand")
     chosen = [fault for fault in FAULTS if arguments.only in fault.name]
+    if not chosen:
+        parser.error(f"no fault has {arguments.only!r} in its name")
     outcomes = {fault.name: Outcome() for fault in chosen}
     began = time.monotonic()
     whole = True

@@ -74,9 +74,7 @@ class Book:
             ends: The state that the job must end in.
             key: An `Idempotency-Key`.
         """
-        with self._lock:
-            self._number += 1
-            number = self._number
+        number = self._next_number()
         headers = {"Idempotency-Key": key} if key else {}
         try:
             if kind in (Kind.VOICE_NOTE, Kind.TRANSCRIPTION):
@@ -85,8 +83,7 @@ class Book:
                 files = {"file": ("note.ogg", _note(number), "audio/ogg")}
                 answer = self._http.post("/v1/voice-notes", data=form, files=files, headers=headers)
             else:
-                text = f"{words} This is text number {number}.".strip()
-                body = {"kind": kind.value, "text": text, **self._webhook(list(JOB_EVENTS))}
+                body = self._text(kind, f"{words} This is text number {number}.".strip())
                 answer = self._http.post("/v1/texts", json=body, headers=headers)
         except httpx.TransportError:
             self.unanswered += 1
@@ -109,9 +106,7 @@ class Book:
 
     def insist(self, kind: Kind, key: str) -> str:
         """Send the same submission again and again until it is promised, as a client with an idempotency key does."""
-        self._number += 1
-        text = f"This is text number {self._number}."
-        body = {"kind": kind.value, "text": text, **self._webhook(list(JOB_EVENTS))}
+        body = self._text(kind, f"This is text number {self._next_number()}.")
         give_up = time.monotonic() + 60
         while time.monotonic() < give_up:
             try:
@@ -147,6 +142,14 @@ class Book:
 
     def get(self, path: str) -> httpx.Response:
         return self._http.get(path)
+
+    def _next_number(self) -> int:
+        with self._lock:
+            self._number += 1
+            return self._number
+
+    def _text(self, kind: Kind, text: str) -> dict[str, Any]:
+        return {"kind": kind.value, "text": text, **self._webhook(list(JOB_EVENTS))}
 
     def _webhook(self, events: object) -> dict[str, Any]:
         return {"webhook_url": self.webhook_url, "webhook_events": events}

@@ -133,9 +133,11 @@ def _orphans(world: World, database: psycopg.Connection[Any]) -> Iterator[str]:
 def _repeated(world: World, database: psycopg.Connection[Any]) -> Iterator[str]:
     """No engine was asked for a result that was already written."""
     query = """
-        SELECT run.job_id, run.stage, extract(epoch FROM run.finished_at),
+        SELECT run.job_id, run.stage, extract(epoch FROM written.at),
             CASE run.stage WHEN 'tts' THEN coalesce(said.result->>'text', jobs.text) ELSE run.result->>'text' END
         FROM stage_runs run JOIN jobs ON jobs.id = run.job_id
+        JOIN (SELECT job_id, stage, min(at) AS at FROM fault.history WHERE after = 'succeeded' GROUP BY 1, 2) written
+            ON written.job_id = run.job_id AND written.stage = run.stage
         LEFT JOIN stage_runs said ON said.job_id = run.job_id AND said.stage = 'llm'
         WHERE run.state = 'succeeded'"""
     asked: dict[tuple[Stage, str], list[float]] = {}
@@ -143,11 +145,11 @@ def _repeated(world: World, database: psycopg.Connection[Any]) -> Iterator[str]:
         if call.pid not in world.frozen:
             asked.setdefault((call.stage, call.key), []).append(call.at)
     owners: dict[tuple[Stage, str], list[float]] = {}
-    for _, stage, finished_at, key in _rows(database, query):
-        owners.setdefault((Stage(stage), key), []).append(float(finished_at))
-    for (stage, key), finished in owners.items():
+    for _, stage, written_at, key in _rows(database, query):
+        owners.setdefault((Stage(stage), key), []).append(float(written_at))
+    for (stage, key), written in owners.items():
         # Several jobs may have asked the same; then it may be asked until the last of them has its result.
-        last = max(finished)
+        last = max(written)
         if late := [at - last for at in asked.get((stage, key), ()) if at > last]:
             yield f"repeated: {stage} was asked {key!r} again {late[0]:.3f} s after its result was written"
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.fault.catalogue import fault
 from tests.fault.servers import BUCKET, CLUSTER, MACHINE, Layout
-from tests.fault.world import LEASE_S, World
+from tests.fault.world import LEASE_S, World, until
 from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.repository import Hint
 from voxqueue.queue import JobQueue
@@ -125,7 +125,7 @@ def _kill_sweeper(world: World, *, made: bool) -> None:
 def kill_at_forget(world: World) -> None:
     done = world.book.send(Kind.VOICE_NOTE)
     assert done
-    _wait_for(world, done, "succeeded")
+    _wait_for_success(world, done)
     with world.points.closed("forget") as closed:
         world.book.delete(done)
         world.kill(closed.wait())
@@ -207,7 +207,7 @@ def cancel_at_put(world: World) -> None:
     assert world.store
     job_id = world.book.send(Kind.SPEECH)
     assert job_id
-    _wait_for(world, job_id, "succeeded")
+    _wait_for_success(world, job_id)
     with world.store.hold(_SPEECH, "answered") as held:
         job_id = world.book.send(Kind.SPEECH)
         assert job_id
@@ -302,8 +302,5 @@ def burst(world: World) -> None:
         sending.result()
 
 
-def _wait_for(world: World, job_id: str, state: str) -> None:
-    give_up = time.monotonic() + 40
-    while world.book.show(job_id)["state"] != state:
-        assert time.monotonic() < give_up, f"job {job_id} is not {state}"
-        time.sleep(0.05)
+def _wait_for_success(world: World, job_id: str) -> None:
+    until(lambda: world.book.show(job_id)["state"] == "succeeded", f"job {job_id} to succeed", 40)

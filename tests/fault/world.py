@@ -2,9 +2,8 @@
 
 import os
 import signal
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +12,7 @@ import httpx
 import psutil
 from redis import Redis, RedisError
 
+from tests import patience
 from tests.fault.book import Book
 from tests.fault.hooks import Hooks
 from tests.fault.listener import Listener, listening
@@ -26,6 +26,7 @@ from voxqueue.embedded.supervisor import Supervisor
 from voxqueue.fleet import Fleet
 from voxqueue.settings import RedisSettings, WorkerSettings
 from voxqueue.storage import BlobStore
+from voxqueue.urls import for_psql
 
 LEASE_S = 3.0
 SWEEP_S = 1.0
@@ -132,7 +133,7 @@ def world(layout: Layout) -> Iterator[World]:
         folder = Path(held.enter_context(TemporaryDirectory(prefix="voxqueue-fault-")))
         database, broker, servers = run_servers(held, folder)
         upgrade(database.url)
-        points = Points(database.url.replace("postgresql+psycopg", "postgresql"))
+        points = Points(for_psql(database.url))
         hooks = Hooks(folder / "hooks")
         proxies = proxies_before(held, database, broker)
         store, blobs, disk, store_env = run_store(held, layout, folder)
@@ -204,14 +205,12 @@ def _is_running(pid: int) -> bool:
         return False
 
 
-def until(condition: object, what: str, timeout_s: float = 60) -> None:
-    assert callable(condition)
-    give_up = time.monotonic() + timeout_s
-    while True:
-        try:
-            if condition():
-                return
-        except (httpx.TransportError, RedisError):
-            pass
-        assert time.monotonic() < give_up, f"waited in vain for {what}"
-        time.sleep(0.02)
+def until(condition: Callable[[], object], what: str, timeout_s: float = 60) -> None:
+    """Wait for what is to come about; whoever does not answer when asked for it has not got there yet."""
+
+    def holds() -> object:
+        with suppress(httpx.TransportError, RedisError):
+            return condition()
+        return False
+
+    patience.until(holds, timeout_s, left=f"in time: {what}")

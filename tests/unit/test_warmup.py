@@ -1,14 +1,21 @@
 """How a worker gets warm, and what it says meanwhile."""
 
+import gc
+import logging
+import threading
 from collections.abc import Sequence
+from typing import ClassVar
+from weakref import WeakSet
 
 import pytest
 
+from tests.patience import until
 from voxqueue.errors import EngineUnusable, VoxqueueError
 from voxqueue.fleet import EngineStatus, Spread
 from voxqueue.fleet.models import StageWarmup
 from voxqueue.settings import FakeSettings, LlmSettings, OllamaSettings, Settings
 from voxqueue.stages import LlmRequest, LlmResult, Stage
+from workers import warmup as warmup_module
 from workers.engines import registry
 from workers.engines.base import WholeLlmEngine
 from workers.past import Past
@@ -78,7 +85,19 @@ def test_a_stage_without_a_usable_engine_has_failed_and_says_what_to_do() -> Non
     assert warmup.served == {}
     report = warmup.snapshot()[Stage.LLM]
     assert report.status is EngineStatus.FAILED
-    assert "model x is missing: get it with `y`." in (report.error or "")
+    assert report.error == "No engine can be used. recording is not used: model x is missing: get it with `y`."
+
+
+def test_an_engine_whose_reason_names_it_is_not_named_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What people read first when nothing works must not stutter."""
+
+    def load(self: RecordingEngine) -> None:
+        raise EngineUnusable("recording is not installed: run x.")
+
+    monkeypatch.setattr(RecordingEngine, "load", load)
+    done, warmup, _ = warm(engines="recording,echo", deadline_s=1)
+    assert done
+    assert warmup.snapshot()[Stage.LLM].degraded[0] == "llm: recording is not installed: run x."
 
 
 class Unwarmable(RecordingEngine):
@@ -110,6 +129,115 @@ def test_progress_never_goes_back_also_when_a_second_engine_begins(monkeypatch: 
     began_anew = next(one for one in seen if one[1] == "recording")
     assert began_anew[0] > 40, "how far the first one came is kept"
     assert began_anew[2] is None, "the model of the first one is not that of the second"
+
+
+class Stubborn(Unwarmable):
+    """Keeps a whole CPU busy."""
+
+    takes_all_cores = True
+    made: ClassVar[WeakSet[RecordingEngine]] = WeakSet()
+
+    def load(self) -> None:
+        super().load()
+        self.made.add(self)
+
+
+def test_what_could_not_be_warmed_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again every few seconds for as long as the worker lives."""
+    monkeypatch.setitem(registry.ENGINES[Stage.LLM], "stubborn", f"{__name__}:Stubborn")
+    monkeypatch.setattr(logging.getLogger("workers.warmup"), "disabled", True)  # pytest would keep the errors
+    warmup = Warmup([Stage.LLM], Settings(llm=LlmSettings(engines=("stubborn",), max_batch=16)), lambda: None)
+    for _ in range(3):
+        assert not warmup.warm(Stage.LLM)
+    gc.collect()
+    assert not Stubborn.made
+
+
+class Hanging(RecordingEngine):
+    """Loads, and never comes back from its first call."""
+
+    name = "hanging"
+    loads = 0
+    over = threading.Event()
+
+    def load(self) -> None:
+        type(self).loads += 1
+
+    def run(self, batch: Sequence[LlmRequest]) -> Sequence[LlmResult | VoxqueueError]:
+        assert self.over.wait(60)
+        return super().run(batch)
+
+
+def test_an_engine_that_hangs_is_not_loaded_once_more_beside_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each try would take the memory of another model, until there is none."""
+    monkeypatch.setitem(registry.ENGINES[Stage.LLM], "hanging", f"{__name__}:Hanging")
+    monkeypatch.setattr(warmup_module, "_END_S", 0.01)
+    settings = Settings(llm=LlmSettings(engines=("hanging",), max_batch=1, deadline_s=0.5))
+    warmup = Warmup([Stage.LLM], settings, lambda: None)
+    for _ in range(3):
+        assert not warmup.warm(Stage.LLM)
+    assert Hanging.loads == 1
+    assert "hanging still hangs" in str(warmup.snapshot()[Stage.LLM].error)
+    Hanging.over.set()
+    until(lambda: warmup.warm(Stage.LLM))
+    warmup.served[Stage.LLM].stop(wait_s=5)
+
+
+class Panic(BaseException):
+    """As the panics of a runtime written in Rust are."""
+
+
+class Panicking(RecordingEngine):
+    name = "panicking"
+
+    def load(self) -> None:
+        raise Panic("index out of bounds")
+
+
+def test_a_panic_while_loading_is_reported_and_the_next_engine_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the thread that warms would be gone, and the worker would load for ever."""
+    monkeypatch.setitem(registry.ENGINES[Stage.LLM], "panicking", f"{__name__}:Panicking")
+    done, warmup, _ = warm(engines="panicking,echo")
+    assert done
+    assert "panicking is not used: Panic: index out of bounds" in warmup.snapshot()[Stage.LLM].degraded[0]
+
+
+class Mended(RecordingEngine):
+    """Cannot be loaded the first time."""
+
+    tries = 0
+
+    def load(self) -> None:
+        Mended.tries += 1
+        if Mended.tries == 1:
+            raise EngineUnusable("model x is missing: get it with `y`.")
+
+
+def test_while_a_failed_engine_is_tried_again_it_is_said_to_be_and_how_it_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else whoever asked for that, or has just mended it, sees nothing but the failure of before."""
+    monkeypatch.setattr(Mended, "tries", 0)
+    monkeypatch.setitem(registry.ENGINES[Stage.LLM], "mended", f"{__name__}:Mended")
+    seen: list[tuple[EngineStatus, int, str | None]] = []
+
+    def look() -> None:
+        report = warmup.snapshot()[Stage.LLM]
+        seen.append((report.status, report.progress, report.error))
+
+    warmup = Warmup([Stage.LLM], Settings(llm=LlmSettings(engines=("mended",), max_batch=4)), look)
+    assert not warmup.warm(Stage.LLM)
+    failed = seen.pop()
+    seen.clear()
+    assert warmup.warm(Stage.LLM)
+    warmup.served[Stage.LLM].stop(wait_s=5)
+    assert list(dict.fromkeys(status for status, *_ in seen)) == ["failed", "loading", "warming", "ready"]
+    progress = [percent for _, percent, _ in seen]
+    assert progress == sorted(progress)
+    assert progress[0] >= failed[1]
+    errors = {error for status, _, error in seen if status is not EngineStatus.READY}
+    assert errors == {f"Tried again now. Before: {failed[2]}"}
+    assert seen[-1] == (EngineStatus.READY, 100, None)
 
 
 class TooLarge(RecordingEngine):

@@ -1,10 +1,9 @@
 """Where models on torch run and how precisely they compute there. Knows settings and torch, no engine."""
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from voxqueue.errors import EngineUnusable
-from voxqueue.extras import install
+from voxqueue.extras import require
 from voxqueue.settings import ModelsSettings
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ def pick_device(settings: ModelsSettings) -> str:
     Raises:
         EngineUnusable: torch is not installed, or the device that the settings ask for is not here.
     """
-    _require_torch()
+    require("torch", "models")
     import torch
 
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
@@ -41,7 +40,7 @@ def pick_dtype(settings: ModelsSettings, device: str) -> "torch.dtype":
     Raises:
         EngineUnusable: torch is not installed, or the settings ask for int8.
     """
-    _require_torch()
+    require("torch", "models")
     import torch
 
     half = torch.float16
@@ -65,8 +64,3 @@ def free_cache(device: str) -> None:
         torch.cuda.empty_cache()
     elif device == "mps":
         torch.mps.empty_cache()
-
-
-def _require_torch() -> None:
-    if find_spec("torch") is None:
-        raise EngineUnusable(f"torch is not installed: {install('models')}.")

@@ -36,6 +36,7 @@ from voxqueue.jobs import lifecycle
 from voxqueue.jobs.blobs import speech_key
 from voxqueue.settings import DatabaseSettings, Settings
 from voxqueue.stages import Stage
+from voxqueue.urls import for_psql
 
 Keys = Literal["open", "required"]
 
@@ -218,7 +219,7 @@ def run(requests: int, say: Callable[[str], None] = lambda _: None) -> dict[Keys
                 attack = Attack(url, process, sessions, blobs, key)
                 _attack(attack, requests // 2, process, say)
                 attack.client.close()
-                with psycopg.connect(database_url.replace("postgresql+psycopg", "postgresql")) as database:
+                with psycopg.connect(for_psql(database_url)) as database:
                     attack.outcome.findings += row_faults(database, blobs, attack.accepted, attack.deleted)
             said = log.read_text("utf-8", "replace")
             attack.outcome.findings += log_faults(said, [key] if key else [], attack.told)

@@ -28,6 +28,9 @@ class EchoEngine(WholeLlmEngine):
 
 def _reply(request: LlmRequest) -> LlmResult | VoxqueueError:
     if request.schema is not None:
-        return EngineRefused("echo has no language model and cannot follow a schema. Set VOXQUEUE_LLM_ENGINES.")
+        return EngineRefused(
+            "echo has no language model and cannot follow a schema. Send the text without `reply_schema`. An operator "
+            "may name a language model in VOXQUEUE_LLM_ENGINES."
+        )
     said = " ".join(request.text.split())
     return LlmResult(text=f"You said: {said}" if said else "I did not hear any words.")

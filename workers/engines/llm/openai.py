@@ -123,14 +123,17 @@ class OpenaiEngine(ServerEngine):
         return chunks
 
     def _unbroken(self, chunks: "Iterable[ChatCompletionChunk]") -> "Iterator[ChatCompletionChunk]":
-        """The parts of an answer. The server is there, so the request may be to blame for what breaks it off."""
+        """The parts of an answer. Once the first has come, the request may be to blame for what breaks it off."""
         import httpx2
         import openai
 
+        has_begun = False
         try:
-            yield from chunks
+            for chunk in chunks:
+                has_begun = True
+                yield chunk
         except openai.APIConnectionError as error:
-            if isinstance(error.__cause__, httpx2.TimeoutException):
+            if not has_begun or isinstance(error.__cause__, httpx2.TimeoutException):
                 raise
             raise EngineFailed(f"The reply of {self._shown} broke off: {error.__cause__ or error}"[:300]) from error
 

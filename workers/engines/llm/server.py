@@ -3,7 +3,6 @@
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import TypeVar
 
 from voxqueue.errors import (
@@ -14,7 +13,7 @@ from voxqueue.errors import (
     EngineUnusable,
     VoxqueueError,
 )
-from voxqueue.extras import install
+from voxqueue.extras import require
 from voxqueue.settings import Settings
 from workers.engines.llm.speaking import Prompt, SpeakingEngine, Written
 
@@ -54,8 +53,7 @@ class ServerEngine(SpeakingEngine):
 
     def load(self) -> None:
         super().load()
-        if find_spec(self.name) is None:
-            raise EngineUnusable(f"The client of {self.name} is not installed: {install('models')}.")
+        require(self.name, "llm", f"The client of {self.name}")
         self.close()
         try:
             self.connect()

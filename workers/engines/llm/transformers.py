@@ -3,15 +3,15 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
-from voxqueue.extras import install
+from voxqueue.extras import require
 from voxqueue.models import engine_models, provide
 from voxqueue.settings import Settings
-from workers.engines.device import pick_device, pick_dtype
+from workers.engines.device import free_cache, pick_device, pick_dtype
 from workers.engines.llm.speaking import Prompt, SpeakingEngine, Written
 
 
@@ -41,11 +41,9 @@ class TransformersEngine(SpeakingEngine):
         self.close()
         self.device = pick_device(self.settings.models)
         dtype = pick_dtype(self.settings.models, self.device)
-        if find_spec("transformers") is None:
-            raise EngineUnusable(f"transformers is not installed: {install('models')}.")
+        require("transformers", "models")
         [model] = engine_models(self.settings, self.name)
-        what = f"fetching {model.name}"
-        folder = provide(model, self.settings.models, lambda share: self.on_progress(what, share))
+        folder = provide(model, self.settings.models, partial(self.on_progress, f"fetching {model.name}"))
         try:
             self._loaded = _load(folder, self.device, dtype, self.settings.llm.reply_tokens)
         except Exception as error:
@@ -64,12 +62,7 @@ class TransformersEngine(SpeakingEngine):
         return [next(written) if len(row) <= loaded.room else self._too_long(row, loaded.room) for row in rows]
 
     def free_memory(self) -> None:
-        import torch
-
-        if self.device.startswith("cuda"):
-            torch.cuda.empty_cache()
-        elif self.device == "mps":
-            torch.mps.empty_cache()
+        free_cache(self.device)
 
     def close(self) -> None:
         if self._loaded is not None:

@@ -8,14 +8,14 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from importlib.util import find_spec
+from functools import partial
 from itertools import chain, islice
 
 import numpy as np
 
-from voxqueue import models
+from voxqueue import machine, models
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
-from voxqueue.extras import install
+from voxqueue.extras import require
 from voxqueue.settings import Settings
 from voxqueue.stages import SttRequest, SttResult, Task
 from workers.engines.base import Ask, SttEngine
@@ -53,11 +53,9 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
     # --- loading ------------------------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        if find_spec("faster_whisper") is None:
-            raise EngineUnusable(f"faster_whisper is not installed: {install('models')}.")
+        require("faster_whisper", "models")
         [model] = models.engine_models(self.settings, self.name)
-        fetching = f"fetching {model.name}"
-        folder = models.provide(model, self.settings.models, lambda share: self.on_progress(fetching, share))
+        folder = models.provide(model, self.settings.models, partial(self.on_progress, f"fetching {model.name}"))
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # of onnxruntime, which finds the speech
         import ctranslate2
         from faster_whisper import WhisperModel
@@ -126,14 +124,17 @@ class FasterWhisperEngine(SttEngine[Piece, Heard]):
         """The language in the model's word, or None to find out. Raises `EngineRefused`."""
         multilingual = self._loaded.whisper.model.is_multilingual and self._repo not in _ENGLISH_ONLY
         if request.task is Task.TRANSLATE and (not multilingual or self._repo in _NO_TRANSLATORS):
-            raise EngineRefused(f"The Whisper model {self.model} cannot translate. Ask for the transcript instead.")
+            raise EngineRefused(
+                f"The Whisper model {self.model} cannot translate. Send the note without `task`, for its transcript "
+                "alone. An operator may name a model that translates in VOXQUEUE_WHISPER_MODEL."
+            )
         if request.language is None:
             return None if multilingual else "en"
         code = _WHISPER_CODES.get(request.language, request.language)
         if not (self._loaded.whisper.hf_tokenizer.token_to_id(f"<|{code}|>") if multilingual else code == "en"):
             raise EngineRefused(
-                f"The Whisper model {self.model} does not know the language {request.language!r}. Name one that does "
-                "in VOXQUEUE_WHISPER_MODEL."
+                f"The Whisper model {self.model} does not know the language {request.language!r}. Send a note in "
+                "another. An operator may name a model that knows it in VOXQUEUE_WHISPER_MODEL."
             )
         return code
 
@@ -225,7 +226,7 @@ def _device(settings: Settings) -> tuple[str, str]:
 
 def _share_cores(threads: int) -> tuple[int, int]:
     """Threads of one model call on a CPU, and how many calls run side by side."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = machine.cores()
     threads = threads or (1 if cores < 4 else 2 if cores < 8 else 4)
     return threads, max(1, cores // threads)
 

@@ -5,12 +5,12 @@ notes are there. This must not know how a Parakeet decodes.
 """
 
 from collections.abc import Sequence
-from importlib.util import find_spec
+from functools import partial
 from itertools import chain
 
 from voxqueue import models
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
-from voxqueue.extras import install
+from voxqueue.extras import require
 from voxqueue.settings import Settings
 from voxqueue.stages import SttRequest, SttResult, Task
 from workers.engines.base import Ask, SttEngine
@@ -43,15 +43,13 @@ class ParakeetEngine(SttEngine[Piece, Heard]):
     # --- loading ------------------------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        for package in ("transformers", "faster_whisper"):  # the second brings the voice detector
-            if find_spec(package) is None:
-                raise EngineUnusable(f"{package} is not installed: {install('models')}.")
+        require("transformers", "models")
+        require("faster_whisper", "models")  # which brings the voice detector
         self.close()
         self.device = pick_device(self.settings.models)
         dtype = pick_dtype(self.settings.models, self.device)
         [model] = models.engine_models(self.settings, self.name)
-        fetching = f"fetching {model.name}"
-        folder = models.provide(model, self.settings.models, lambda share: self.on_progress(fetching, share))
+        folder = models.provide(model, self.settings.models, partial(self.on_progress, f"fetching {model.name}"))
         try:
             self._decoder = ParakeetDecoder(folder, self.device, dtype)
         except Exception as error:
@@ -91,14 +89,17 @@ class ParakeetEngine(SttEngine[Piece, Heard]):
     def _check(self, request: SttRequest) -> str | None:
         """The language that will be spoken, as far as that is known. Raises `EngineRefused`."""
         if request.task is Task.TRANSLATE:
-            raise EngineRefused("parakeet cannot translate. Ask for the transcript instead.")
+            raise EngineRefused(
+                "parakeet cannot translate. Send the note without `task`, for its transcript alone. An operator may "
+                "name an engine that translates, such as faster_whisper, in VOXQUEUE_STT_ENGINES."
+            )
         if request.language is None:
             return self._languages[0] if len(self._languages) == 1 else None
         if request.language not in self._languages:
             raise EngineRefused(
                 f"The Parakeet model {self.model} does not know the language {request.language!r}: it knows "
-                f"{', '.join(self._languages)}. Name a model or an engine for that language in "
-                "VOXQUEUE_PARAKEET_MODEL or VOXQUEUE_STT_ENGINES."
+                f"{', '.join(self._languages)}. Send a note in one of these. An operator may name a model or an engine "
+                "for that language in VOXQUEUE_PARAKEET_MODEL or VOXQUEUE_STT_ENGINES."
             )
         return request.language
 

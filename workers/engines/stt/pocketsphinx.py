@@ -4,21 +4,20 @@ English only. It finds the speech, hands it to decoder processes in stretches, a
 """
 
 import json
-import os
 import queue
 import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from voxqueue import machine
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
-from voxqueue.extras import install
+from voxqueue.extras import require
 from voxqueue.settings import Settings
 from voxqueue.stages import SAMPLE_RATE, Segment, SttRequest, SttResult, Task
 from workers.engines.base import WholeSttEngine
@@ -51,14 +50,13 @@ class PocketsphinxEngine(WholeSttEngine):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.max_batch = min(cores, _MOST_PROCESSES)  # more would only wait inside the call instead of before it
+        # More would only wait inside the call instead of before it.
+        self.max_batch = min(machine.cores(), _MOST_PROCESSES)
         self._threads: ThreadPoolExecutor | None = None
         self._idle: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
 
     def load(self) -> None:
-        if find_spec("pocketsphinx") is None:
-            raise EngineUnusable(f"pocketsphinx is not installed: {install('embedded')}.")
+        require("pocketsphinx", "embedded")
         self.close()
         processes = self.max_batch or 1
         decoders = [_Decoder() for _ in range(processes)]
@@ -154,12 +152,15 @@ class _Decoder:
 
 def _refusal(request: SttRequest) -> VoxqueueError | None:
     if request.task is Task.TRANSLATE:
-        return EngineRefused("pocketsphinx cannot translate. Ask for the transcript instead.")
+        return EngineRefused(
+            "pocketsphinx cannot translate. Send the note without `task`, for its transcript alone. An operator may "
+            "name an engine that translates, such as faster_whisper, in VOXQUEUE_STT_ENGINES."
+        )
     if request.language is None or request.language.lower().partition("-")[0] == "en":
         return None
     return EngineRefused(
-        f"pocketsphinx understands English only, and this note is said to be in {request.language!r}. Name an engine "
-        "for that language in VOXQUEUE_STT_ENGINES."
+        f"pocketsphinx understands English only, and this note is said to be in {request.language!r}. Send one in "
+        "English. An operator may name an engine for other languages in VOXQUEUE_STT_ENGINES."
     )
 
 

@@ -26,6 +26,7 @@ Array = npt.NDArray[np.float32]
 
 FRAMES = 3000  # of 10 ms: what Whisper is trained on
 _SLACK_FRAMES = 250  # a shorter window than that ends too abruptly for it
+# Never four times the mels of a Whisper, 80 or 128: CTranslate2 would take the output for a spectrum, and encode again.
 _FRAME_STEP = 100
 MOST_TOKENS = 224  # half of the model's context; the other half is for the prompt
 
@@ -146,9 +147,7 @@ class WhisperDecoder:
         if not self._settings.short_windows:
             return FRAMES
         longest = max(piece.frames for piece in pieces) + _SLACK_FRAMES
-        frames = min(FRAMES, -(-longest // _FRAME_STEP) * _FRAME_STEP)
-        # CTranslate2 takes an encoder output of exactly 2 * n_mels frames for a spectrum, and encodes it once more.
-        return frames + _FRAME_STEP if frames == 4 * pieces[0].features.shape[0] else frames
+        return min(FRAMES, -(-longest // _FRAME_STEP) * _FRAME_STEP)
 
     def _detect(self, pieces: Sequence[Piece], encoded: Encoding) -> tuple[list[Piece], dict[int, dict[str, float]]]:
         """Give a language to the pieces that have none; also the probabilities on which that rests."""

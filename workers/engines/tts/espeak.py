@@ -6,7 +6,6 @@ The C library is one synthesiser for the whole process and not safe for threads:
 import ctypes
 import threading
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
-from voxqueue.extras import install
+from voxqueue.extras import require
 from voxqueue.languages import find_language
 from voxqueue.stages import TtsRequest, TtsResult
 from workers.engines.base import Ask, Voice, WholeTtsEngine
@@ -154,8 +153,7 @@ def espeak() -> Espeak:
     global _only  # noqa: PLW0603 - the C library is as global as this
     with _making:
         if _only is None:
-            if find_spec("espeakng_loader") is None:
-                raise EngineUnusable(f"espeak-ng is not installed: {install('embedded')}.")
+            require("espeakng_loader", "embedded", "espeak-ng")
             try:
                 _only = Espeak()
             except OSError as error:
@@ -234,4 +232,7 @@ def _choose_voice(synthesiser: Espeak, request: TtsRequest) -> str | EngineRefus
             return DEFAULT_VOICE
         if code in synthesiser.voices:
             return code
-    return EngineRefused(f"espeak does not speak {request.language!r}. Among others it speaks {examples}.")
+    return EngineRefused(
+        f"espeak does not speak {request.language!r}. Send something in a language that it speaks, such as {examples}. "
+        "An operator may name an engine for that language in VOXQUEUE_TTS_ENGINES."
+    )

@@ -8,14 +8,13 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from voxqueue import models
 from voxqueue.errors import EngineRefused, EngineUnusable, VoxqueueError
-from voxqueue.extras import install
+from voxqueue.extras import require
 from voxqueue.languages import find_language
 from voxqueue.sentences import Sentence, split_sentences
 from voxqueue.stages import Samples, TtsRequest, TtsResult
@@ -119,8 +118,7 @@ class SpeakingEngine(TtsEngine[Piece, Spoken]):
         Raises:
             EngineUnusable: One is missing, or what runs them is.
         """
-        if find_spec("transformers") is None:
-            raise EngineUnusable(f"transformers is not installed: {install('models')}.")
+        require("transformers", "models")
         return [
             models.provide(model, self.settings.models, partial(self.on_progress, f"fetching {model.name}"))
             for model in models.engine_models(self.settings, self.name)
@@ -147,8 +145,8 @@ class SpeakingEngine(TtsEngine[Piece, Spoken]):
         language = find_language(tag)
         if language not in self.languages:
             raise EngineRefused(
-                f"{self.name} does not speak {tag!r}; what it speaks: {', '.join(self.languages)}. Name an engine for "
-                "that language in VOXQUEUE_TTS_ENGINES."
+                f"{self.name} does not speak {tag!r}; what it speaks: {', '.join(self.languages)}. Send something in "
+                "one of these. An operator may name an engine for that language in VOXQUEUE_TTS_ENGINES."
             )
         return str(language)
 

@@ -8,15 +8,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voxqueue.errors import EngineFailed, EngineRefused, EngineUnusable, VoxqueueError
-from voxqueue.extras import install
+from voxqueue.errors import EngineFailed, EngineRefused, VoxqueueError
+from voxqueue.extras import require
 from voxqueue.settings import Settings
 from voxqueue.stages import Samples
 from workers.engines.base import Voice
@@ -55,8 +54,7 @@ class VibevoiceEngine(SpeakingEngine):
         self.close()
         self.device = pick_device(self.settings.models)
         dtype = pick_dtype(self.settings.models, self.device)
-        if find_spec("diffusers") is None:
-            raise EngineUnusable(f"diffusers is not installed: {install('models')}.")
+        require("diffusers", "models")
         own = self.settings.vibevoice
         [folder] = self._folders()
         with loading(own.model, "VOXQUEUE_VIBEVOICE_MODEL"):
