@@ -218,6 +218,18 @@ def test_docker_compose_understands_it(tmp_path: Path, profile: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_grafana_finds_its_dashboards_and_prometheus() -> None:
+    """A provider that looks elsewhere than where the files are mounted shows no dashboard, and only its log says so."""
+    volumes = (volume.split(":") for volume in SERVICES["grafana"]["volumes"])
+    mounted = {target: ROOT / source for source, target, *_ in volumes}
+    provisioning = mounted["/etc/grafana/provisioning"]
+    [provider] = yaml.safe_load((provisioning / "dashboards" / "voxqueue.yml").read_text("utf-8"))["providers"]
+    assert list(mounted[provider["options"]["path"]].glob("*.json"))
+    [source] = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text("utf-8"))["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    assert all("networks" not in SERVICES[name] for name in ("grafana", "prometheus")), "both are in the default one"
+
+
 def test_grafana_does_not_start_with_its_well_known_password() -> None:
     entrypoint = [word.replace("$$", "$") for word in SERVICES["grafana"]["entrypoint"]]
     done = run(*entrypoint, env={"PATH": os.environ["PATH"], "GF_SECURITY_ADMIN_PASSWORD": ""})
