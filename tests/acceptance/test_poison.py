@@ -11,6 +11,7 @@ from tests.patience import until
 from voxqueue.client import Client, Job
 from voxqueue.embedded import Stack
 from voxqueue.jobs.kinds import Kind
+from voxqueue.urls import for_psql
 
 pytestmark = pytest.mark.acceptance
 
@@ -32,7 +33,7 @@ def stack() -> Iterator[Stack]:
 
 def lost_leases(stack: Stack, jobs: list[Job]) -> list[int]:
     """How many workers each job has lost, in the order of the jobs."""
-    address = stack.env["VOXQUEUE_DATABASE_URL"].replace("postgresql+psycopg", "postgresql")
+    address = for_psql(stack.env["VOXQUEUE_DATABASE_URL"])
     with psycopg.connect(address) as connection:
         found: dict[str, int] = dict(connection.execute("SELECT id::text, lost_leases FROM jobs").fetchall())
     return [found[job.id] for job in jobs]

@@ -19,6 +19,7 @@ from tests.recordings import recording, tone
 from voxqueue.client import Client, Job
 from voxqueue.embedded import Stack
 from voxqueue.jobs.kinds import Kind
+from voxqueue.urls import for_psql
 
 pytestmark = pytest.mark.acceptance
 
@@ -50,7 +51,7 @@ def wait_all(client: Client, jobs: list[Job]) -> list[Job]:
 
 
 def rows(stack: Stack, query: str, *parameters: object) -> list[tuple[object, ...]]:
-    address = stack.env["VOXQUEUE_DATABASE_URL"].replace("postgresql+psycopg", "postgresql")
+    address = for_psql(stack.env["VOXQUEUE_DATABASE_URL"])
     with psycopg.connect(address) as connection:
         return connection.execute(query.encode(), parameters).fetchall()
 

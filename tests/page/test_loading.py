@@ -1,5 +1,6 @@
 """What the loading screen says of each report that the fleet may give, on a page that is given such reports."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -95,6 +96,20 @@ def test_it_shows_how_far_each_stage_is_and_how_long_it_will_take(
     told.update(READY)
     expect(loading).to_be_hidden()
     expect(page.get_by_role("button", name="Record")).to_be_enabled()
+    without_network(complaints)
+
+
+def test_an_engine_that_was_passed_over_is_no_failure(
+    open_page: Open, told: dict[str, Any], complaints: list[str]
+) -> None:
+    """A start without any download passes over what is not installed: that must not look broken."""
+    told["errors"] = ["stt: faster_whisper is not installed."]
+    page = open_page(ready=False)
+    why = page.locator("#loading-errors")
+    expect(why).to_contain_text("faster_whisper is not installed.")
+    expect(why).not_to_have_class(re.compile("problem"))
+    told.update(FAILED)
+    expect(why).to_have_class(re.compile("problem"))
     without_network(complaints)
 
 

@@ -33,7 +33,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def stack(browser: Browser, receiver: Receiver) -> Iterator[Stack]:
-    """A stack that has done some jobs, of which one failed, and owes every end of a job to two endpoints."""
+    """A stack that has done some jobs, of which two failed, and owes every end of a job to two endpoints."""
     env = {
         "VOXQUEUE_WEBHOOKS_ALLOW_HTTP": "true",
         "VOXQUEUE_WEBHOOKS_ALLOW_NETWORKS": "127.0.0.0/8",
@@ -46,9 +46,9 @@ def stack(browser: Browser, receiver: Receiver) -> Iterator[Stack]:
     ):
         for path in ("/fine", "/full"):
             client.post("/v1/webhooks/endpoints", json={"url": receiver.url + path}).raise_for_status()
-        for text in ("One", "Two", "Three", "Nobody will answer !refuse@llm"):
+        for text in ("One", "Two", "Three", "Nobody will answer !refuse@llm", "Nor this !refuse@llm"):
             client.post("/v1/texts", json={"text": text, "kind": "reply"}).raise_for_status()
-        receiver.wait(8)
+        receiver.wait(10)
         yield stack
 
 
@@ -68,9 +68,9 @@ def test_it_shows_what_waits_what_went_and_what_failed(open_page: Open, stack: S
     expect(stage.get_by_role("row", name="Ran")).to_contain_text("ms")
     expect(stage.get_by_role("list", name="Sizes of batches")).to_contain_text("% of runs")
     expect(page.locator('#totals [data-kind="succeeded"]')).to_contain_text("3")
-    expect(page.locator('#totals [data-kind="failed"]')).to_contain_text("1")
-    expect(page.get_by_role("img", name="4 within the hour")).to_be_visible()
-    expect(page.locator("#failures")).to_contain_text("refused as ordered")
+    expect(page.locator('#totals [data-kind="failed"]')).to_contain_text("2")
+    expect(page.get_by_role("img", name="5 within the hour")).to_be_visible()
+    expect(page.locator("#failures")).to_contain_text("The last of them: The fake refused as ordered")
     worker = page.locator("#workers > li").filter(has_text="Speech to text")
     expect(worker).to_contain_text("cpu")
     expect(worker).to_contain_text("loaded in ")

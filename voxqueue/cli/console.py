@@ -5,6 +5,7 @@ Results go to standard output, everything else to standard error.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +54,11 @@ def print_json(value: object) -> None:
 def plain(text: str) -> str:
     """A text that others wrote, without what could steer a terminal."""
     return "".join(char for char in text if char.isprintable() or char in "\n\t")
+
+
+def moment(at: datetime | None) -> str | None:
+    """A time as we print it: UTC, to the second."""
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def writable(path: Path | None) -> Path | None:

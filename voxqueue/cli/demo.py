@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from voxqueue.cli.console import FAILED, AsJson, complain, remark, warn_of_unknown_variables, writable
-from voxqueue.errors import Unavailable, VoxqueueError
+from voxqueue.errors import EngineUnusable, Unavailable, VoxqueueError
 
 if TYPE_CHECKING:
     from voxqueue.client import Client, Job
 
-_WARM_S = 120.0
-_JOB_S = 120.0
+_WARM_S = 300.0
+_JOB_S = 600.0  # a slow machine takes its time, and what fails says so before
 _LOG_LINES = 30
 # The demo brings its own servers: a note must not end up in the database that our environment names.
 _OWN_SERVERS = dict.fromkeys(
@@ -49,12 +49,17 @@ def demo(
 
 
 def _run(folder: Path, note: Path | None, save: Path | None, as_json: bool) -> None:
+    from voxqueue.audio.probe import probe
     from voxqueue.client import Client
     from voxqueue.embedded import running_stack
     from voxqueue.settings import settings
 
-    settings()  # what is wrong with them is better said before anything is started
+    # What is wrong with settings or note is better said before anything is started.
+    limits = settings().limits
     warn_of_unknown_variables()
+    if note:
+        with note.open("rb") as recording:
+            probe(recording, max_seconds=limits.note_seconds, min_seconds=limits.note_min_seconds)
     remark("Starting Postgres, Redis, the API and a worker")
     with (
         running_stack(folder, env=_OWN_SERVERS, ready_s=None, durable=False) as stack,
@@ -73,9 +78,7 @@ def _send(client: "Client", note: Path | None, save: Path | None, as_json: bool)
     remark(f"Sending {note or 'it as a voice note'}")
     job = client.wait(client.send_note(recording), timeout=_JOB_S, on_change=Narrator())
     remark("")
-    present(client, job, save=save or _place_for(job), as_json=as_json)
-    if save is None and job.audio is not None:
-        remark("The spoken reply stays there; give --save to have it elsewhere.")
+    present(client, job, save=save or _place_for(job), as_json=as_json, with_error=False)
     job.raise_for_state()
 
 
@@ -84,7 +87,11 @@ def _await_warm(client: "Client") -> None:
 
     report = watch(client, _WARM_S)
     if report is None or not report.ready:
-        why = "; ".join(report.errors) or f"still {report.state} after {_WARM_S:g} s" if report else "no API answered"
+        services = report.services.items() if report else ()
+        failed = [f"{stage}: {it.error}" for stage, it in services if it.status == "failed" and it.error]
+        if failed:
+            raise EngineUnusable(" ".join(failed))
+        why = f"still {report.state} after {_WARM_S:g} s" if report else "no API answered"
         raise Unavailable(f"The workers did not become ready: {why}.")
     engines = ", ".join(f"{stage} {service.engine}" for stage, service in report.services.items())
     remark(f"Ready: {engines}")
@@ -116,10 +123,11 @@ def _explained(log: Path | None) -> Iterator[None]:
         yield
     except (VoxqueueError, ClientError) as error:
         time.sleep(0.2)  # what a process has just said takes a moment to the log
-        refused = isinstance(error, ApiError) and error.status < 500  # the log has nothing to add to that
-        if log and log.exists() and not refused:
-            lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
-            remark("The last lines of the log:\n{}\n".format("\n".join(lines)))
+        # To a request that was refused, and to why engines cannot be used, the log has nothing to add.
+        enough = isinstance(error, EngineUnusable) or (isinstance(error, ApiError) and error.status < 500)
+        said = log.read_text(errors="replace").strip() if log and log.exists() and not enough else ""
+        if said:
+            remark("The last lines of the log:\n{}\n".format("\n".join(said.splitlines()[-_LOG_LINES:])))
         complain(error.detail if isinstance(error, VoxqueueError) else str(error))
         raise typer.Exit(FAILED) from error
 

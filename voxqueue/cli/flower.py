@@ -1,6 +1,5 @@
 """``voxqueue flower``: Flower, which shows every task, kept from strangers."""
 
-from ipaddress import ip_address
 from typing import Annotated
 
 import typer
@@ -18,13 +17,14 @@ def flower(
     """
     from voxqueue.cli.processes import become
     from voxqueue.errors import MisconfiguredError
+    from voxqueue.keys.loopback import is_loopback
     from voxqueue.listening import check_can_listen
     from voxqueue.settings import settings as read_settings
 
     settings = read_settings()
     settings.redis.require_url()  # what is missing is better said here than in a traceback
     password = settings.flower.basic_auth.get_secret_value() if settings.flower.basic_auth else ""
-    if not password and not _is_loopback(address):
+    if not password and not is_loopback(address):
         raise MisconfiguredError(
             f"Flower can stop workers, so it does not listen on {address} without a password: "
             "set VOXQUEUE_FLOWER_BASIC_AUTH=user:password."
@@ -35,10 +35,3 @@ def flower(
     # Addresses with passwords go by environment: everyone on the machine can read arguments.
     env = {"FLOWER_BASIC_AUTH": password} if password else {}
     become("workers", "flower", "--address", address, "--port", str(port), env=env)
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"

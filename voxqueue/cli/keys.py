@@ -3,12 +3,11 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voxqueue.cli.console import AsJson, plain, print_json, remark
+from voxqueue.cli.console import AsJson, moment, plain, print_json, remark
 from voxqueue.keys.caller import DEFAULT_TENANT, Scope
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def create(
     with _transaction() as session:
         row = repository.add(session, key, name=name, tenant=tenant, scopes=scopes, days=days)
         session.refresh(row)
-        until = "" if row.expires_at is None else f", until {_moment(row.expires_at)}"
+        until = "" if row.expires_at is None else f", until {moment(row.expires_at)}"
     remark(f"Key {key.id} ({name}) of the tenant {tenant} allows {', '.join(sorted(scopes))}{until}.")
     remark("Keep it now, it is not shown again. Send it as `Authorization: Bearer ...`, or set VOXQUEUE_API_KEY.")
     typer.echo(str(key))
@@ -114,12 +113,8 @@ def _shown(key: "ApiKey", state: "KeyState") -> dict[str, Any]:
         "tenant": key.tenant,
         "scopes": key.scopes,
         "state": state.value,
-        "created_at": _moment(key.created_at),
-        "expires_at": _moment(key.expires_at),
-        "revoked_at": _moment(key.revoked_at),
-        "last_used_at": _moment(key.last_used_at),
+        "created_at": moment(key.created_at),
+        "expires_at": moment(key.expires_at),
+        "revoked_at": moment(key.revoked_at),
+        "last_used_at": moment(key.last_used_at),
     }
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -104,8 +104,8 @@ class _Receiver:
         self._as_json = as_json
         self._pen = threading.Lock()
 
-    def receive(self, headers: Mapping[str, str], body: bytes) -> int:
-        """Print a delivery; returns the status to answer with."""
+    def receive(self, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
+        """Print a delivery; returns the status to answer with, and the words."""
         verified, why_not = self._verify(headers, body)
         answered = 401 if verified is False else self._answer(headers, body)
         try:
@@ -116,7 +116,7 @@ class _Receiver:
         line = json.dumps(asdict(received), ensure_ascii=False) if self._as_json else received.line()
         with self._pen:
             print(line, flush=True)
-        return answered
+        return answered, f"Not verified: {why_not}" if verified is False else ""
 
     def _verify(self, headers: Mapping[str, str], body: bytes) -> tuple[bool | None, str | None]:
         from standardwebhooks import Webhook, WebhookVerificationError
@@ -161,15 +161,19 @@ class _Receiver:
                     self._say(413 if announced.isdigit() else 411)
                     return
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                self._say(receiver.receive(headers, self.rfile.read(int(announced))))
+                self._say(*receiver.receive(headers, self.rfile.read(int(announced))))
 
             def do_GET(self) -> None:
                 self._say(405)
 
-            def _say(self, status: int) -> None:
+            def _say(self, status: int, words: str = "") -> None:
+                body = words.encode()
                 self.send_response(status)
-                self.send_header("Content-Length", "0")
+                if body:
+                    self.send_header("Content-Type", "text/plain; charset=utf-8")
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's own name
                 """Say nothing: each delivery has its line."""

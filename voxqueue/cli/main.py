@@ -13,6 +13,7 @@ from voxqueue.cli import (
     demo,
     flower,
     job,
+    jobs,
     keys,
     models,
     processes,
@@ -64,6 +65,7 @@ app = typer.Typer(
 app.command()(up.up)
 app.command()(demo.demo)
 app.command()(send.send)
+app.command()(jobs.jobs)
 app.add_typer(job.app, name="job")
 app.command()(voices.voices)
 app.add_typer(ready.app, name="ready")

@@ -87,7 +87,7 @@ def pull(
 
     settings = read_settings()
     signal.signal(signal.SIGINT, _leave)
-    failed = False
+    failed: dict[str, dict[str, None]] = {}  # what went wrong, and the engines that lack something by that
     for model in _chosen(names or [], settings):
         try:
             found = _find(model, settings)
@@ -99,8 +99,9 @@ def pull(
             found = _find(model, settings)
             typer.echo(plain(f"{model.name}: {_in_words(found.size)} at {found.place}"))
         except EngineUnusable as error:
-            complain(error.detail)
-            failed = True
+            failed.setdefault(error.detail, {})[model.engine] = None
+    for why, engines in failed.items():
+        complain(f"{', '.join(engines)}: {why}")
     if failed:
         raise typer.Exit(FAILED)
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from voxqueue.cli.console import AsJson, Url, connected, remark
-from voxqueue.cli.job import Save, Timeout, Wait, conclude
+from voxqueue.cli.job import AsTranscript, Save, Timeout, Wait, check_output, conclude
+from voxqueue.cli.sound_files import check_speaks, format_for
 
 
 def send(
@@ -23,7 +24,9 @@ def send(
     language: Annotated[str | None, typer.Option(help="What is spoken, such as en; else it is found out")] = None,
     instructions: Annotated[str | None, typer.Option(help="How to reply")] = None,
     voice: Annotated[str | None, typer.Option(help="The voice of the spoken reply")] = None,
-    audio_format: Annotated[str | None, typer.Option("--format", help="The format of the spoken reply")] = None,
+    audio_format: Annotated[
+        str | None, typer.Option("--format", help="The format of the spoken reply; else as --save says")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="transcribe, or translate into English")] = None,
     prompt: Annotated[str | None, typer.Option(help="What came before in the note, or names to expect")] = None,
     hotwords: Annotated[str | None, typer.Option(help="Words to listen for in the note")] = None,
@@ -44,6 +47,7 @@ def send(
     wait: Wait = False,
     timeout: Timeout = None,
     save: Save = None,
+    transcript: AsTranscript = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
@@ -56,14 +60,16 @@ def send(
         "hotwords": hotwords,
         "word_timestamps": words or None,
     }
-    if text is not None and any(value is not None for value in heard.values()):
-        raise typer.BadParameter("--task, --prompt, --hotwords and --words are for recordings")
+    if text is not None and any(value is not None for value in (*heard.values(), transcript)):
+        raise typer.BadParameter("--task, --prompt, --hotwords, --words and --transcript are for recordings")
+    check_output(transcript, as_json=as_json)
+    check_speaks(save, kind)
     wishes: dict[str, Any] = {
         "kind": kind,
         "language": language,
         "instructions": instructions,
         "voice": voice,
-        "audio_format": audio_format,
+        "audio_format": format_for(save, audio_format),
         "webhook_url": webhook_url,
         "webhook_events": webhook_event,
         "priority": priority,
@@ -72,8 +78,8 @@ def send(
     }
     with connected(url) as client:
         job = client.send_text(text, **wishes) if text is not None else client.send_note(note or "", **wishes, **heard)
-        conclude(client, job, wait=wait, timeout=timeout, save=save, as_json=as_json)
-        if not (wait or save or as_json):
+        conclude(client, job, wait=wait, timeout=timeout, save=save, transcript=transcript, as_json=as_json)
+        if not (wait or save or transcript or as_json):
             remark(f"Follow it with: voxqueue job {job.id} --wait{f' --url {url}' if url else ''}")
 
 

@@ -18,7 +18,7 @@ from voxqueue.client.paths import path_of
 from voxqueue.client.quiet import OnQuiet, Quiet
 from voxqueue.client.resending import until_answered
 from voxqueue.client.webhooks import Webhooks
-from voxqueue.client.wire import Wire
+from voxqueue.client.wire import Wire, given
 
 Recording = str | os.PathLike[str] | bytes | BinaryIO
 OnChange = Callable[[Job], None]
@@ -126,7 +126,7 @@ class Client:
             if not isinstance(recording, bytes) and not recording.seekable():
                 recording = recording.read()  # it may have to be sent again
             upload = (Path(name).name if isinstance(name, str) else "note", recording, "application/octet-stream")
-            return self._submit("/v1/voice-notes", idempotency_key, data=_given(fields), files={"file": upload})
+            return self._submit("/v1/voice-notes", idempotency_key, data=given(fields), files={"file": upload})
 
     def send_text(
         self,
@@ -162,7 +162,7 @@ class Client:
             "webhook_events": None if webhook_events is None else list(webhook_events),
             "priority": priority,
         }
-        return self._submit("/v1/texts", idempotency_key, json=_given(members))
+        return self._submit("/v1/texts", idempotency_key, json=given(members))
 
     # --- jobs ---------------------------------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Client:
         asked = {"state": state, "kind": kind, "limit": page_size}
         cursor: str | None = None
         while True:
-            page = self._wire.read(Page, self._wire.ask("GET", "/v1/jobs", params=_given({**asked, "cursor": cursor})))
+            page = self._wire.read(Page, self._wire.ask("GET", "/v1/jobs", params=given({**asked, "cursor": cursor})))
             yield from page.jobs
             cursor = page.next_cursor
             if cursor is None:
@@ -268,7 +268,7 @@ class Client:
     def ready(self, *, stage: str | None = None, min_warm: int | None = None) -> ReadyReport:
         """How warm the fleet is: ready or not, that is no error. Asks for the configured quorum, or for this many warm
         workers of one stage."""
-        params = _given({"stage": stage, "min_warm": min_warm})
+        params = given({"stage": stage, "min_warm": min_warm})
         answer = self._wire.ask("GET", "/api/ready", params=params, accepted=(503,))
         if answer.headers.get("content-type", "").startswith("application/problem+json"):
             raise self._wire.refusal(answer)
@@ -276,9 +276,8 @@ class Client:
 
     def voices(self, *, language: str | None = None) -> tuple[Voice, ...]:
         """The voices that workers have warm now, by name; those that speak a language, such as ``de``, or all."""
-        return self._wire.read(
-            VoiceList, self._wire.ask("GET", "/v1/voices", params=_given({"language": language}))
-        ).voices
+        answer = self._wire.ask("GET", "/v1/voices", params=given({"language": language}))
+        return self._wire.read(VoiceList, answer).voices
 
     # --- the wire -----------------------------------------------------------------------------------------------------
 
@@ -307,10 +306,6 @@ class Client:
 
 def _path(job_id: str) -> str:
     return path_of("/v1/jobs", job_id, "job")
-
-
-def _given(members: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
 
 
 def _until(end: float | None, seconds: float) -> float:

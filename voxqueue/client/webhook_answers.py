@@ -74,6 +74,7 @@ class Delivery(Answer):
     url: str
     state: str
     attempt_count: int = 0
+    last_attempt: Attempt | None = None
     next_attempt_at: datetime | None = None
     created_at: datetime | None = None
     finished_at: datetime | None = None

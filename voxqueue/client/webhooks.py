@@ -1,15 +1,11 @@
 """The part of the client that speaks of webhooks: endpoints, the secrets that sign, and deliveries."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
-
-from pydantic import BaseModel
+from typing import Any
 
 from voxqueue.client.paths import path_of
 from voxqueue.client.webhook_answers import Delivery, DeliveryPage, Endpoint, EndpointList, Secret, SecretList
-from voxqueue.client.wire import Wire
-
-AnswerT = TypeVar("AnswerT", bound=BaseModel)
+from voxqueue.client.wire import Wire, given
 
 _ENDPOINTS = "/v1/webhooks/endpoints"
 _DELIVERIES = "/v1/webhooks/deliveries"
@@ -33,8 +29,7 @@ class Webhooks:
             description: Yours to use.
         """
         members = {"url": url, "events": None if events is None else list(events), "description": description}
-        given = {name: value for name, value in members.items() if value is not None}
-        return self._wire.read(Endpoint, self._wire.ask("POST", _ENDPOINTS, json=given))
+        return self._wire.read(Endpoint, self._wire.ask("POST", _ENDPOINTS, json=given(members)))
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         """All of them, the newest first."""
@@ -86,8 +81,7 @@ class Webhooks:
         """
         asked = {"endpoint": endpoint, "job": job, "state": state, "limit": page_size, "cursor": None}
         while True:
-            given = {name: value for name, value in asked.items() if value is not None}
-            page = self._wire.read(DeliveryPage, self._wire.ask("GET", _DELIVERIES, params=given))
+            page = self._wire.read(DeliveryPage, self._wire.ask("GET", _DELIVERIES, params=given(asked)))
             yield from page.deliveries
             if page.next_cursor is None:
                 return

@@ -1,7 +1,7 @@
 """Requests and answers: what goes wrong on the way becomes an error, and an answer a value. Knows no path."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -85,6 +85,11 @@ class Wire:
                     f"Is {self.base_url} the address of a Voxqueue API of this version?",
                 },
             ) from error
+
+
+def given(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that have a value: what is None is left to the API."""
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _checked(url: str) -> str:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from voxqueue import tracing
 from voxqueue.database.explained import explained
 from voxqueue.database.migrate import upgrade
+from voxqueue.embedded.addresses import written_down
 from voxqueue.embedded.postgres import prepared_postgres
 from voxqueue.embedded.processes import LOOPBACK, Child, Server, await_answer, free_port, hold, port_is_taken
 from voxqueue.embedded.redis import prepared_redis
@@ -33,12 +34,14 @@ from voxqueue.urls import without_password
 ALL_STAGES = ("worker", "--stages", "stt,llm,tts")
 _GRACE = "VOXQUEUE_WORKER_GRACE_S"
 _METRICS = "VOXQUEUE_METRICS_PORT"
+_LAST_PORT = 65_535
 _EXIT_S = 5.0  # what a worker needs after its grace period, to hand back what it still holds; a busy one is slow
 _OTHERS_S = 35.0  # what everything beside the workers may take to end, one after the other
 _SERVERS: tuple[tuple[str, Callable[..., Any], str], ...] = (
     ("VOXQUEUE_DATABASE_URL", prepared_postgres, "postgres"),
     ("VOXQUEUE_REDIS_URL", prepared_redis, "redis"),
 )
+_PLACES = ("VOXQUEUE_DATABASE_URL", "VOXQUEUE_REDIS_URL", "VOXQUEUE_STORAGE_DIR")  # what we may bring ourselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,7 @@ def started(
     with ExitStack() as held:
         held.enter_context(hold(folder))
         servers: list[Server] = []
-        env = {"VOXQUEUE_LOG_FORMAT": "pretty", **env, "PYTHONUNBUFFERED": "1"}
+        given, env = env, {"VOXQUEUE_LOG_FORMAT": "pretty", **env, "PYTHONUNBUFFERED": "1"}
         for variable, prepare, place in _SERVERS:
             if not env.get(variable):
                 servers.append(held.enter_context(prepare(folder / place, durable=durable)))
@@ -188,6 +191,8 @@ def started(
         _migrate(env)
         for child in _children(env, port, flower_port, workers):
             supervisor.start(child)
+        own = {name: env[name] for name in _PLACES if name in env and not given.get(name)}
+        held.enter_context(written_down(folder, own))
         flower_url = f"http://{LOOPBACK}:{flower_port}" if flower_port else None
         metrics = _metrics_urls(env, len(workers))
         yield Stack(f"http://{LOOPBACK}:{port}", flower_url, metrics, env, log_path, supervisor)
@@ -208,11 +213,12 @@ def _refuse_taken(port: int, flower_port: int | None) -> None:
 
 def _refuse_taken_metrics(env: Mapping[str, str], number: int) -> None:
     for one in range(number):
-        taken = _with_metrics(env, one).get(_METRICS, "")
-        if taken.isdecimal() and port_is_taken(int(taken)):
+        port = _with_metrics(env, one).get(_METRICS, "")
+        if port.isdecimal() and (int(port) > _LAST_PORT or port_is_taken(int(port))):
+            why = "is taken by another program" if int(port) <= _LAST_PORT else "does not exist"
             raise MisconfiguredError(
-                f"Port {taken} is taken by another program: choose another {_METRICS}. The processes of this stack "
-                f"take {number} ports from there on."
+                f"Port {port} {why}: choose another {_METRICS}. The processes of this stack take {number} ports from "
+                "there on."
             )
 
 
@@ -263,15 +269,7 @@ def _children(
 ) -> Iterator[Child]:
     """Every process but the servers, in the order of their start."""
     python = (sys.executable, "-m")
-    options = (
-        "--host",
-        LOOPBACK,
-        "--port",
-        str(port),
-        "--no-access-log",
-        "--timeout-graceful-shutdown",
-        "3",
-    )
+    options = ("--host", LOOPBACK, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3")
     # On a loopback address nobody needs a key, unless somebody wants to see how it is with keys.
     env_of_api = {**env, "VOXQUEUE_API_KEYS": env.get("VOXQUEUE_API_KEYS") or "open"}
     if flower_port:

@@ -14,7 +14,7 @@ export class LoadingScreen {
   #isLost = false;
   #again = () => {};
 
-  /** `onOpen` is called when the app is shown, `onAsk` to ask the server now; `staysOpen()`: it must not be covered now. */
+  /** `onOpen`: the app is shown. `onAsk`: ask the server now. `staysOpen()`: it must not be covered now. */
   constructor({ onOpen, onAsk, staysOpen }) {
     Object.assign(this, { onOpen, onAsk, staysOpen });
     byId("loading-retry").addEventListener("click", () => this.#retry());
@@ -25,7 +25,7 @@ export class LoadingScreen {
     });
   }
 
-  /** Show a report of the fleet: cover the app, or uncover it once the fleet is ready. */
+  /** Show a report of the fleet, and cover the app until that is ready. */
   report(report) {
     this.#again = () => this.report(report);
     this.#showLost(false);
@@ -38,7 +38,7 @@ export class LoadingScreen {
       return;
     }
     const hasFailed = report.state === "ERROR";
-    // Who has shown no key where one is wanted is not told what is wrong.
+    // Without a key where one is wanted, nobody is told what is wrong.
     const isHidden = hasFailed && report.errors === undefined && currentKey() === null;
     const [title, note] = STATES_OF_FLEET[report.state] ?? STATES_OF_FLEET.INITIALIZING;
     this.#show(title, isHidden ? "The server says what to those only who have a key." : note, report.errors ?? []);
@@ -46,16 +46,17 @@ export class LoadingScreen {
     this.#progress = Math.max(this.#progress, report.progress);
     this.#showProgress(remaining(report.eta_s));
     this.#showStages(report.services);
+    byId("loading-errors").classList.toggle("problem", hasFailed);
     byId("loading-retry").hidden = !hasFailed;
     byId("loading-key").hidden = !isHidden;
   }
 
-  /** Cover or uncover the app anew, since what it stays open for may have changed. */
+  /** Cover or uncover the app anew: what it stays open for may have changed. */
   look() {
     this.#again();
   }
 
-  /** Say that the server does not answer. */
+  /** The server does not answer. */
   lost(problem) {
     this.#again = () => this.lost(problem);
     this.#progress = 0;
@@ -70,7 +71,7 @@ export class LoadingScreen {
     this.#showProgress("");
   }
 
-  /** Without an answer there is nothing to measure, and nothing to see of the workers. */
+  /** Without an answer there is nothing to measure or to see. */
   #showLost(isLost) {
     if (isLost || this.#isLost) this.#say("");
     this.#isLost = isLost;

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import one_line, voxqueue
-from tests.wire import JOB_ID, Asked, Said, Wire, job, serving
+from tests.wire import JOB_ID, Asked, Said, Wire, fleet, job, serving
 from voxqueue.cli.job import conclude
 from voxqueue.client import Client, quiet
 
@@ -100,17 +100,38 @@ def test_a_job_is_shown_by_its_id_alone_wherever_the_options_stand(wire: Wire) -
 def test_waiting_says_why_nothing_happens(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Else the command seems to hang while the API or Redis is away, or while there is no worker."""
     monkeypatch.setattr(quiet, "_FIRST_S", 0.0)
-    states = iter([job("queued", "stt"), None, job("running", "stt"), job("running", "stt")])
+    states = iter([job("queued", "stt"), job("queued", "stt"), None, job("running", "stt"), job("running", "stt")])
 
     def answer(asked: Asked) -> Said:
+        if asked.path == "/api/ready":
+            return Said.json(fleet("INITIALIZING"), 503)
         said = next(states, job("succeeded"))
         return Said.json(said) if said else Said.problem(503, "unavailable", "The database does not answer.")
 
     with serving(answer) as wire, Client(wire.url) as client:
         conclude(client, client.job(JOB_ID), wait=True, timeout=20, save=None, as_json=False)
     told = capsys.readouterr().err
+    assert "nothing new for 0 s: no worker has stt warm, as `voxqueue ready check` explains" in told
     assert "The database does not answer." in told
-    assert "running, and nothing new" in told
+    assert "nothing new for 0 s: it is running" in told
+
+
+@pytest.mark.parametrize(("warm", "why"), [(False, "no worker has stt warm"), (True, "it is queued")])
+def test_a_wait_that_is_over_says_what_the_job_waits_for(warm: bool, why: str) -> None:
+    """Where no worker is warm, waiting for longer is bad advice."""
+
+    def answer(asked: Asked) -> Said:
+        if asked.path == "/api/ready":
+            return Said.json(fleet("READY" if warm else "ERROR"), 200 if warm else 503)
+        return Said.json(job("queued", "stt", audio=None), 202 if asked.method == "POST" else 200)
+
+    with serving(answer) as wire:
+        ran = voxqueue("send", "--text", "hello", "--wait", "--timeout", "0.1", "--url", wire.url)
+        [asked] = [asked for asked in wire.asked if asked.path == "/api/ready"]
+    assert ran.returncode == 1
+    assert why in one_line(ran.stderr)
+    assert ("voxqueue ready check" in ran.stderr, "longer?" in ran.stderr) == (not warm, warm)
+    assert asked.query == {"stage": "stt", "min_warm": "1"}
 
 
 def test_a_job_is_tried_again_and_waited_for(wire: Wire) -> None:
@@ -130,6 +151,98 @@ def test_a_job_that_failed_ends_a_waiting_command_with_status_1() -> None:
     assert ran.returncode == 1
     assert json.loads(ran.stdout)["state"] == "failed"
     assert f"Error: Job {JOB_ID} failed at llm: It broke." in ran.stderr
+
+
+def test_why_a_job_failed_is_said_once() -> None:
+    states = iter([job("queued", "stt"), job("running", "llm")])
+    broken = job("failed", "llm")
+    broken["stages"][1]["reason"] = "It broke."
+    with serving(lambda asked: Said.json(next(states, broken))) as wire:
+        waited = voxqueue("send", "--text", "hello", "--wait", "--url", wire.url)
+        looked = voxqueue("job", JOB_ID, "--url", wire.url)
+    assert waited.returncode == 1
+    assert "llm  running\n  llm  failed\n" in waited.stderr
+    assert (waited.stdout + waited.stderr).count("It broke.") == 1
+    assert (looked.stdout + looked.stderr).count("It broke.") == 1
+
+
+def test_jobs_are_listed_a_line_for_each() -> None:
+    long = {"text": "good morning\n" * 20}
+    found = [job("failed", "llm"), job("running", "tts", audio=None), job(), job(transcript=long)]
+
+    def answer(asked: Asked) -> Said:
+        at = int(asked.query.get("cursor", "0"))
+        some = found[at : at + 2]
+        return Said.json({"jobs": some, "next_cursor": str(at + 2) if at + 2 < len(found) else None})
+
+    with serving(answer) as wire:
+        ran = voxqueue("jobs", "--state", "failed", "--kind", "voice_note", "--url", wire.url)
+        assert wire.asked[0].query == {"state": "failed", "kind": "voice_note", "limit": "20"}
+        assert len(json.loads(voxqueue("jobs", "--limit", "3", "--json", "--url", wire.url).stdout)) == 3
+    start = f"{JOB_ID}  2026-11-21T01:44:51Z  voice_note     "
+    lines = ran.stdout.splitlines()
+    assert lines[:3] == [
+        f"{start}failed     at llm: The engine failed",
+        f"{start}running    at tts, 66 %",
+        f"{start}succeeded  good morning",
+    ]
+    assert len(lines) == 4, "what was said on several lines"
+    assert lines[3].endswith("…")
+
+
+def test_without_jobs_the_list_says_so() -> None:
+    with serving(lambda asked: Said.json({"jobs": [], "next_cursor": None})) as wire:
+        ran = voxqueue("jobs", "--url", wire.url)
+        assert (ran.returncode, ran.stdout) == (0, "")
+        assert "voxqueue send" in ran.stderr
+        assert "no such jobs" in voxqueue("jobs", "--state", "failed", "--url", wire.url).stderr
+
+
+def test_a_job_is_canceled_and_deleted() -> None:
+    def answer(asked: Asked) -> Said:
+        return Said(204) if asked.method == "DELETE" else Said.json(job("canceled", "llm"))
+
+    with serving(answer) as wire:
+        ran = voxqueue("job", "cancel", JOB_ID, "--url", wire.url)
+        assert (ran.returncode, "canceled" in ran.stdout) == (0, True)
+        assert json.loads(voxqueue("job", "cancel", JOB_ID, "--json", "--url", wire.url).stdout)["id"] == JOB_ID
+        ran = voxqueue("job", "delete", JOB_ID, "--url", wire.url)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", f"Job {JOB_ID} is deleted.\n")
+        assert [(asked.method, asked.path) for asked in wire.asked] == [
+            ("POST", f"/v1/jobs/{JOB_ID}/cancel"),
+            ("POST", f"/v1/jobs/{JOB_ID}/cancel"),
+            ("DELETE", f"/v1/jobs/{JOB_ID}"),
+        ]
+
+
+def test_a_transcript_is_printed_alone(tmp_path: Path) -> None:
+    """What is printed goes into a file as it stands."""
+    subtitles = "1\n00:00:00,000 --> 00:00:03,400\ngood\x1b[2J morning\n"
+    note = tmp_path / "note.ogg"
+    note.write_bytes(b"OggS")
+
+    def answer(asked: Asked) -> Said:
+        if asked.path.endswith("/transcript"):
+            return Said(body=subtitles.encode())
+        return Said.json(job("queued", "stt", transcript=None), 202) if asked.method == "POST" else Said.json(job())
+
+    with serving(answer) as wire:
+        for words in (("job", JOB_ID), ("send", str(note))):
+            ran = voxqueue(*words, "--transcript", "srt", "--url", wire.url)
+            assert (ran.returncode, ran.stdout) == (0, subtitles.replace("\x1b", "")), words
+            assert (wire.asked[-1].path, wire.asked[-1].query) == (f"/v1/jobs/{JOB_ID}/transcript", {"format": "srt"})
+        sent = len(wire.asked)
+        for refused in (("--transcript", "srt", "--json"), ("--transcript", "doc")):
+            assert voxqueue("send", str(note), *refused, "--url", wire.url).returncode == 2
+        assert voxqueue("send", "--text", "hello", "--transcript", "srt", "--url", wire.url).returncode == 2
+        assert len(wire.asked) == sent, "refused before anything is sent"
+
+
+def test_a_job_without_a_transcript_says_why_there_is_none() -> None:
+    with serving(lambda asked: Said.json(job("failed", "stt", transcript=None))) as wire:
+        ran = voxqueue("job", JOB_ID, "--transcript", "text", "--url", wire.url)
+        assert (ran.returncode, ran.stdout) == (1, "")
+        assert "failed at stt: It broke." in one_line(ran.stderr)
 
 
 def test_what_others_wrote_cannot_steer_the_terminal() -> None:

@@ -100,7 +100,9 @@ def test_what_makes_no_sense_makes_no_key(database: dict[str, str], sessions: Se
 
 
 def test_without_a_database_the_commands_say_what_is_missing() -> None:
-    assert "VOXQUEUE_DATABASE_URL" in one_line(voxqueue("keys", "list").stderr)
+    said = one_line(voxqueue("keys", "list").stderr)
+    assert "VOXQUEUE_DATABASE_URL" in said
+    assert "`. .voxqueue/servers.env`" in said, "there is one beside `voxqueue up`"
     away = voxqueue("keys", "list", VOXQUEUE_DATABASE_URL="postgresql://127.0.0.1:9/none")
     assert (away.returncode, "cannot be used" in one_line(away.stderr)) == (1, True)
 

@@ -105,6 +105,7 @@ def test_a_health_check_that_knows_no_redis_calls_no_worker_ill(url: str | None,
     assert (ran.returncode, ran.stdout) == (3, "")
     assert words in one_line(ran.stderr)
     assert "VOXQUEUE_REDIS_URL" in ran.stderr
+    assert ("`voxqueue ready check`" in ran.stderr) == (url is None), "what those want who ask beside `voxqueue up`"
 
 
 def test_a_stack_does_not_start_on_servers_that_are_not_there(tmp_path: Path) -> None:

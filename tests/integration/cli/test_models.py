@@ -135,6 +135,20 @@ def test_what_stands_in_the_way_is_one_line(env: dict[str, str], env_name: str, 
     assert said in one_line(ran)
 
 
+def test_what_stands_in_the_way_of_all_is_said_once_with_the_engines_it_concerns(env: dict[str, str]) -> None:
+    """Without a network, the same sentence for each model hides the one about Ollama."""
+    more = {"VOXQUEUE_LLM_ENGINES": "ollama", "VOXQUEUE_TTS_ENGINES": "pocket_tts,espeak"}
+    nobody = {
+        "HF_ENDPOINT": f"http://127.0.0.1:{free_port()}",
+        "VOXQUEUE_OLLAMA_URL": f"http://127.0.0.1:{free_port()}",
+    }
+    ran = models("pull", **{**env, **more, **nobody})
+    assert ran.returncode == 1
+    hub, ollama = ran.stderr.splitlines()
+    assert hub.startswith(f"Error: faster_whisper, pocket_tts: {nobody['HF_ENDPOINT']} cannot be reached")
+    assert ollama.startswith("Error: ollama: ")
+
+
 def test_a_gated_model_is_refused_with_where_to_accept_its_licence(hub: Hub, env: dict[str, str]) -> None:
     hub.gated = {REPO}
     said = one_line(models("pull", **env))

@@ -1,189 +1,18 @@
-"""``voxqueue webhooks`` as a process: the receiver on this machine, and the commands over the API."""
+"""``voxqueue webhooks`` over the API: endpoints, secrets and deliveries. The receiver is in `test_listen`."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import pytest
-from standardwebhooks import Webhook
 
-from tests.command import ROOT, one_line, voxqueue
+from tests.command import one_line, voxqueue
 from tests.wire import JOB_ID, Asked, Said, Wire, serving
-from voxqueue.embedded.processes import free_port
 
 pytestmark = pytest.mark.integration
 
 SECRET = "whsec_dGhlIHNlY3JldCBvZiBhIHRlc3QsIG5vdCBvZiBhbnlib2R5"
-OTHER = "whsec_YW5vdGhlciBzZWNyZXQgb2YgYSB0ZXN0LCBub3Qgb2YgYW55"
 ID = "01a1fbc7-0000-7397-bca1-f96c9a1a3dff"
-EVENT = {
-    "type": "job.succeeded",
-    "timestamp": "2026-11-21T09:30:00Z",
-    "sequence": 42,
-    "data": {"job_id": JOB_ID, "metadata": {"word": "Grüße"}},
-}
-
-
-class Listening:
-    """A receiver that runs: its address, and its lines."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
-        assert process.stderr is not None
-        self.url = process.stderr.readline().split()[2]
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def received(self) -> dict[str, Any]:
-        received: dict[str, Any] = json.loads(self.line())
-        return received
-
-    def interrupt(self) -> tuple[int, str, str]:
-        """Ctrl-C; returns the status, and what else came on standard output and standard error."""
-        self.process.send_signal(signal.SIGINT)
-        status = self.process.wait(timeout=20)
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        return status, self.process.stdout.read(), self.process.stderr.read()
-
-
-@contextmanager
-def listening(*words: str, **env: str) -> Iterator[Listening]:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("VOXQUEUE_")}
-    argv = [sys.executable, "-m", "voxqueue", "webhooks", "listen", "--port", "0", *words]
-    with subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env={**ours, **env}
-    ) as process:
-        try:
-            yield Listening(process)
-        finally:
-            process.kill()
-
-
-def delivered(url: str, *secrets: str, at: datetime | None = None, body: bytes | None = None) -> httpx.Response:
-    """POST an event as a courier does, signed with these secrets. A body takes the place of the one that was signed."""
-    signed = json.dumps(EVENT).encode()
-    at = at or datetime.now(UTC)
-    headers = {
-        "webhook-id": "evt_1",
-        "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": " ".join(Webhook(secret).sign("evt_1", at, signed.decode()) for secret in secrets),
-        "content-type": "application/json",
-    }
-    return httpx.post(url, content=signed if body is None else body, headers=headers, trust_env=False, timeout=20)
-
-
-# --- the receiver -----------------------------------------------------------------------------------------------------
-
-
-def test_a_delivery_is_printed_on_one_line() -> None:
-    with listening("--secret", SECRET) as it:
-        assert delivered(it.url, OTHER, SECRET).status_code == 204
-        line = it.line()
-        for word in ("job.succeeded", JOB_ID, "sequence 42", "  verified\n"):
-            assert word in line
-        status, out, err = it.interrupt()
-        assert (status, out) == (0, ""), "Ctrl-C is no failure"
-        assert "Traceback" not in err
-
-
-def test_what_is_not_signed_by_a_known_secret_is_answered_with_401() -> None:
-    late = datetime.now(UTC) - timedelta(hours=1)
-    with listening("--json", VOXQUEUE_WEBHOOK_SECRET=SECRET) as it:
-        for answer in (
-            delivered(it.url, OTHER),
-            delivered(it.url, SECRET, at=late),
-            delivered(it.url, SECRET, body=b'{"type": "job.failed"}'),
-            delivered(it.url, SECRET, body=b"\xff\xfe"),
-            httpx.post(it.url, content=b"{}", trust_env=False),
-            httpx.post(
-                it.url,
-                content=b"{}",
-                headers={"webhook-id": "1", "webhook-timestamp": "x", "webhook-signature": "y"},
-                trust_env=False,
-            ),
-        ):
-            received = it.received()
-            assert (answer.status_code, received["answered"], received["verified"]) == (401, 401, False)
-            assert received["why_not"]
-        assert delivered(it.url, SECRET).status_code == 204, "it goes on listening"
-        received = it.received()
-        assert (received["verified"], received["why_not"], received["body"]) == (True, None, EVENT)
-        assert (received["id"], received["type"], received["job_id"], received["sequence"]) == (
-            "evt_1",
-            "job.succeeded",
-            JOB_ID,
-            42,
-        )
-
-
-def test_without_a_secret_nothing_is_verified_and_that_is_said() -> None:
-    with listening() as it:
-        assert delivered(it.url, SECRET).status_code == 204
-        assert "not verified: no secret given" in it.line()
-        for body in (b"no json", b"[]", b'{"type": 7, "sequence": "x", "data": []}', b'{"type": "a\\u001b[2Jb\\nc"}'):
-            assert delivered(it.url, SECRET, body=body).status_code == 204
-            line = it.line()
-            assert "no job" in line
-            assert "\x1b" not in line, "what others write must not steer a terminal"
-        assert httpx.get(it.url, trust_env=False).status_code == 405
-        assert httpx.post(it.url, content=iter([b"{}"]), trust_env=False).status_code == 411, "of no known length"
-        _, out, err = it.interrupt()
-        assert out == ""
-        assert "--secret" in err
-        port = it.url.rstrip("/").rpartition(":")[2]
-        for setting in (
-            "VOXQUEUE_WEBHOOKS_ALLOW_NETWORKS=127.0.0.0/8\n",
-            "VOXQUEUE_WEBHOOKS_ALLOW_HTTP=true\n",
-            f"VOXQUEUE_WEBHOOKS_PORTS=443,80,8443,8080,{port}\n",
-        ):
-            assert f"export {setting}" in err
-
-
-def test_what_is_forwarded_arrives_as_it_came_and_its_answer_counts() -> None:
-    def answer(asked: Asked) -> Said:
-        return Said(418 if asked.path == "/app" else 404)
-
-    with serving(answer) as wire, listening("--secret", SECRET, "--forward", f"{wire.url}/app", "--json") as it:
-        assert delivered(it.url, SECRET).status_code == 418
-        assert it.received()["answered"] == 418
-        Webhook(SECRET).verify(wire.asked[0].body, dict(wire.asked[0].headers))
-        assert wire.asked[0].headers["content-type"] == "application/json"
-        assert delivered(it.url, OTHER).status_code == 401
-        assert len(wire.asked) == 1, "what is not signed goes no further"
-
-
-def test_nobody_to_forward_to_is_a_502() -> None:
-    with listening("--forward", f"http://127.0.0.1:{free_port()}/") as it:
-        assert delivered(it.url, SECRET).status_code == 502
-        assert "answered 502" in it.line()
-
-
-@pytest.mark.parametrize("secret", ["whsec_", "whsec_!", "x"])
-def test_a_secret_that_is_none_is_refused(secret: str) -> None:
-    ran = voxqueue("webhooks", "listen", "--port", "0", "--secret", secret)
-    assert ran.returncode == 2
-    assert "whsec_" in ran.stderr
-
-
-def test_a_port_that_is_taken_is_one_line() -> None:
-    with serving(lambda _: Said()) as wire:
-        ran = voxqueue("webhooks", "listen", "--port", str(wire.port))
-        assert ran.returncode == 1
-        assert "--port" in one_line(ran.stderr)
-
-
-# --- the commands -----------------------------------------------------------------------------------------------------
-
 ENDPOINT = {
     "id": ID,
     "url": "https://hooks.example.com/",
@@ -202,11 +31,20 @@ DELIVERY = {
     "state": "failed",
     "attempt_count": 2,
     "next_attempt_at": None,
+    "created_at": "2026-11-21T09:29:59.123Z",
 }
 ATTEMPTS = [
     {"number": 1, "started_at": "2026-11-21T09:30:00Z", "duration_ms": 15000.0, "error": "It did not answer."},
-    {"number": 2, "started_at": "2026-11-21T09:30:09Z", "duration_ms": 12.0, "status": 410, "answer": "gone"},
+    {
+        "number": 2,
+        "started_at": "2026-11-21T09:30:09Z",
+        "duration_ms": 12.0,
+        "status": 410,
+        "answer": "gone\n\x1b away",
+    },
 ]
+LISTED = DELIVERY | {"last_attempt": ATTEMPTS[-1]}
+OWED = DELIVERY | {"state": "pending", "attempt_count": 0, "next_attempt_at": "2026-11-21T09:30:00Z"}
 
 
 @pytest.fixture
@@ -220,18 +58,18 @@ def wire() -> Iterator[Wire]:
             case "GET", ["endpoints"]:
                 return Said.json({"endpoints": [ENDPOINT]})
             case "PATCH" | "DELETE", ["endpoints", _]:
-                return Said.json(ENDPOINT)
+                return Said.json(ENDPOINT | json.loads(asked.body or b"{}"))
             case "POST", ["secret", "rotate"] | ["endpoints", _, "rotate-secret"]:
                 return Said.json({"id": ID, "secret": SECRET, "expires_at": None})
             case "GET", ["deliveries"]:
                 page = int(asked.query.get("cursor", "0"))
-                return Said.json({"deliveries": [DELIVERY] * int(asked.query["limit"]), "next_cursor": str(page + 1)})
+                return Said.json({"deliveries": [LISTED] * int(asked.query["limit"]), "next_cursor": str(page + 1)})
             case "GET", ["deliveries", id_] if id_ == ID:
-                return Said.json(DELIVERY | {"attempts": ATTEMPTS, "data": {}})
+                return Said.json(LISTED | {"attempts": ATTEMPTS, "data": {}})
             case "POST", ["deliveries", id_, "redeliver"] if id_ == ID:
-                return Said.json(DELIVERY | {"state": "pending", "attempt_count": 0}, 202)
+                return Said.json(OWED, 202)
             case "POST", ["endpoints", _, "test"]:
-                return Said.json(DELIVERY | {"state": "pending", "attempt_count": 0}, 202)
+                return Said.json(OWED, 202)
             case _:
                 return Said.problem(404, "not-found", "There is no such thing.")
 
@@ -263,9 +101,12 @@ def test_endpoints_are_listed_and_deleted(wire: Wire) -> None:
         assert word in ran.stdout
     [shown] = json.loads(voxqueue("webhooks", "endpoints", "--json", "--url", wire.url).stdout)
     assert (shown["id"], shown["enabled"]) == (ID, False)
-    assert voxqueue("webhooks", "enable", ID, "--url", wire.url).returncode == 0
-    assert (wire.asked[-1].method, json.loads(wire.asked[-1].body)) == ("PATCH", {"enabled": True})
-    assert voxqueue("webhooks", "delete", ID, "--url", wire.url).returncode == 0
+    for word, enabled in (("enable", True), ("disable", False)):
+        ran = voxqueue("webhooks", word, ID, "--url", wire.url)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", f"Endpoint {ID} is {word}d.\n")
+        assert (wire.asked[-1].method, json.loads(wire.asked[-1].body)) == ("PATCH", {"enabled": enabled})
+    ran = voxqueue("webhooks", "delete", ID, "--url", wire.url)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", f"Endpoint {ID} is deleted.\n")
     assert (wire.asked[-1].method, wire.asked[-1].path) == ("DELETE", f"/v1/webhooks/endpoints/{ID}")
 
 
@@ -279,19 +120,74 @@ def test_deliveries_are_listed_shown_and_made_again(wire: Wire) -> None:
     asked = ("--job", JOB_ID, "--endpoint", ID, "--state", "failed", "--limit", "3")
     ran = voxqueue("webhooks", "deliveries", *asked, "--url", wire.url)
     assert ran.stdout.count("\n") == 3
-    assert f"{ID}  failed     2 attempts  job.failed  job {JOB_ID}" in ran.stdout
+    line = f"{ID}  2026-11-21T09:29:59Z  failed     job.failed  job {JOB_ID}  https://hooks.example.com/  "
+    assert f"{line}2 attempts, the last: 410\n" in ran.stdout
     assert wire.asked[0].query == {"job": JOB_ID, "endpoint": ID, "state": "failed", "limit": "3"}
     assert len(wire.asked) == 1, "no page more than needed"
     ran = voxqueue("webhooks", "deliveries", "--limit", "150", "--json", "--url", wire.url)
     assert len(json.loads(ran.stdout)) == 150
     ran = voxqueue("webhooks", "delivery", ID, "--url", wire.url)
-    assert "It did not answer." in ran.stdout
-    assert "410 gone" in ran.stdout
+    assert "1  2026-11-21T09:30:00Z  15000 ms  It did not answer.\n" in ran.stdout
+    assert "2  2026-11-21T09:30:09Z  12 ms  410 gone away\n" in ran.stdout
     assert len(json.loads(voxqueue("webhooks", "delivery", ID, "--json", "--url", wire.url).stdout)["attempts"]) == 2
-    for words in (("redeliver", ID), ("test", ID)):
-        ran = voxqueue("webhooks", *words, "--url", wire.url)
-        assert "pending    0 attempts" in ran.stdout
-        assert wire.asked[-1].path.endswith(words[0])
+    ran = voxqueue("webhooks", "redeliver", ID, "--url", wire.url)
+    assert ran.stdout.endswith("  not tried yet\n")
+    assert wire.asked[-1].path.endswith("redeliver")
+
+
+def test_an_endpoint_is_changed(wire: Wire) -> None:
+    words = ("--address", "https://new.example.com/", "--event", "job.failed", "--description", "mine")
+    ran = voxqueue("webhooks", "update", ID, *words, "--url", wire.url)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(f"{ID}  https://new.example.com/  job.failed  ")
+    asked = {"url": "https://new.example.com/", "events": ["job.failed"], "description": "mine"}
+    assert json.loads(wire.asked[-1].body) == asked
+    ran = voxqueue("webhooks", "update", ID, "--description", "yours", "--json", "--url", wire.url)
+    assert json.loads(ran.stdout)["description"] == "yours"
+    assert json.loads(wire.asked[-1].body) == {"description": "yours"}, "what is not given stays"
+    assert voxqueue("webhooks", "update", ID, "--url", wire.url).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("standing", "status", "said"),
+    [
+        (
+            {"state": "succeeded", "last_attempt": {"number": 1, "status": 204}, "next_attempt_at": None},
+            0,
+            "1 attempt, the last: 204\n",
+        ),
+        (
+            {"last_attempt": {"number": 1, "error": "It did not answer."}, "next_attempt_at": "2026-11-21T09:30:05Z"},
+            1,
+            "1 attempt, the last: It did not answer; the next at 2026-11-21T09:30:05Z\n",
+        ),
+    ],
+)
+def test_a_test_waits_for_what_comes_of_it(standing: dict[str, Any], status: int, said: str) -> None:
+    """A test that only says that it is pending leaves everything open."""
+    looks = iter([OWED, OWED])
+
+    def answer(asked: Asked) -> Said:
+        if asked.method == "POST":
+            return Said.json(OWED, 202)
+        return Said.json(next(looks, OWED | {"attempt_count": 1} | standing))
+
+    with serving(answer) as wire:
+        ran = voxqueue("webhooks", "test", ID, "--url", wire.url)
+        assert [asked.path for asked in wire.asked][:2] == [
+            f"/v1/webhooks/endpoints/{ID}/test",
+            f"/v1/webhooks/deliveries/{ID}",
+        ]
+    assert (ran.returncode, ran.stderr) == (status, "")
+    assert said in ran.stdout
+
+
+def test_a_test_that_nobody_sends_says_so() -> None:
+    with serving(lambda asked: Said.json(OWED, 202 if asked.method == "POST" else 200)) as wire:
+        ran = voxqueue("webhooks", "test", ID, "--timeout", "0", "--url", wire.url)
+    assert ran.returncode == 1
+    assert "not tried yet" in ran.stdout
+    assert f"`voxqueue webhooks delivery {ID}`" in one_line(ran.stderr)
 
 
 def test_what_the_api_refuses_is_one_line(wire: Wire) -> None:

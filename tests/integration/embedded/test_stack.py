@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from tests.integration.embedded.processes import connect, descendants, gone
 from tests.patience import until
 from voxqueue.cli.main import app
-from voxqueue.embedded import running_stack
+from voxqueue.embedded import Stack, running_stack
 from voxqueue.embedded.processes import free_port
 from voxqueue.errors import MisconfiguredError
 
@@ -38,6 +39,7 @@ def test_a_stack_starts_what_is_not_configured_and_stops_all(
         assert stack.env["VOXQUEUE_ENGINES"] == "fake"
         with connect(stack.env["VOXQUEUE_DATABASE_URL"]) as connection:
             assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+        check_commands_beside_it(folder / "a", stack)
         with pytest.raises(MisconfiguredError, match="in use"), running_stack(folder / "a"):
             pass
 
@@ -47,7 +49,19 @@ def test_a_stack_starts_what_is_not_configured_and_stops_all(
                 second.process("postgres")
             assert "VOXQUEUE_STORAGE_DIR" not in second.env
             assert sorted(path.name for path in (folder / "b").iterdir()) == ["lock", "stack.log"]
+    assert not (folder / "a" / "servers.env").exists(), "it names servers that are gone"
     assert started() == set()
+
+
+def check_commands_beside_it(data: Path, stack: Stack) -> None:
+    """Commands that need a server find the stack's own by the file that it writes, which is for its owner alone."""
+    file = data / "servers.env"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    shell = '. "$0" && "$1" -m voxqueue keys list && echo "$VOXQUEUE_REDIS_URL $VOXQUEUE_STORAGE_DIR"'
+    argv = ["sh", "-c", shell, str(file), sys.executable]
+    ran = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60)
+    assert "There are no keys" in ran.stderr
+    assert ran.stdout.split() == [stack.env["VOXQUEUE_REDIS_URL"], stack.env["VOXQUEUE_STORAGE_DIR"]]
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +127,10 @@ def test_a_taken_port_is_one_line_before_anything_starts(folder: Path) -> None:
             assert result.exit_code == 1
             assert result.stderr == f"Error: Port {port} is taken by another program: choose another with {option}.\n"
     assert not (folder / "data").exists()
+
+
+def test_ports_for_metrics_beyond_the_last_one_are_refused_in_words(folder: Path) -> None:
+    """The setting itself is a port, but not every process of the stack would have one."""
+    high = {"VOXQUEUE_METRICS_PORT": "65534"}
+    with pytest.raises(MisconfiguredError, match="VOXQUEUE_METRICS_PORT"), running_stack(folder / "data", env=high):
+        pass
