@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 
 from sqlalchemy.orm import Session
 
@@ -129,10 +130,12 @@ class Admission:
             wait = _wait_s(under_way.get() - limits.open_jobs, finished.get())
             words = f"You have {limits.open_jobs:,} jobs under way, and no more are taken until some have finished."
             raise TooManyJobs(words, retry_after=wait)
-        if not self._queued.take(limits.queued_jobs):
-            under_way.settle(came_about=False)
-            wait = _wait_s(self._queued.get() - limits.queued_jobs, self._finished.get())
-            raise QueueFull(f"{limits.queued_jobs:,} jobs wait already. Send this one later.", retry_after=wait)
+        with ExitStack() as if_refused:
+            if_refused.callback(under_way.settle, came_about=False)
+            if not self._queued.take(limits.queued_jobs):
+                wait = _wait_s(self._queued.get() - limits.queued_jobs, self._finished.get())
+                raise QueueFull(f"{limits.queued_jobs:,} jobs wait already. Send this one later.", retry_after=wait)
+            if_refused.pop_all()
         return Ticket(under_way, self._queued)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.cors import CORSMiddleware
 
 from api import description
-from api.body_limit import BodyLimit, path_of
+from api.body_limit import BodyLimit, Most, path_of
 from api.collector import collecting
 from api.dependencies import knows_its_query
 from api.gate import Gate, is_public
@@ -37,11 +37,14 @@ from api.services import open_services
 from voxqueue import __version__
 from voxqueue.errors import MisconfiguredError
 from voxqueue.metrics.exposition import Exposition, open_port
+from voxqueue.notes import intake
 from voxqueue.settings import ApiSettings, LimitsSettings, Settings
 from voxqueue.settings import settings as process_settings
 from voxqueue.settings.variables import log_unknown_variables
+from voxqueue.storage import open_store
 from voxqueue.telemetry import set_up_logging
 from voxqueue.tracing import end_tracing, set_up_tracing
+from voxqueue.webhooks.addresses import policy
 
 _UTF8_BYTES = 4  # most bytes of one character
 _JSON_BYTES = 12  # most bytes of one character in JSON: an escaped surrogate pair
@@ -117,6 +120,7 @@ def _set_up_process(exposition: Exposition) -> Settings:
     """By the environment, or end the process in words: what is raised here, the server would show as a traceback."""
     try:
         settings = process_settings()
+        _check(settings)
         set_up_logging(settings)
         log_unknown_variables()
         set_up_tracing("voxqueue-api")
@@ -125,6 +129,14 @@ def _set_up_process(exposition: Exposition) -> Settings:
         print(f"Error: {error.detail}", file=sys.stderr)
         raise SystemExit(2) from None
     return settings
+
+
+def _check(settings: Settings) -> None:
+    """Raise `MisconfiguredError` for what would come up only once the server has started. Nothing is asked yet."""
+    settings.database.require_url()
+    settings.redis.require_url()
+    open_store(settings)
+    policy(settings.webhooks)
 
 
 def _put_before_the_routes(app: FastAPI, settings: Settings) -> None:
@@ -174,10 +186,17 @@ def _part_size(limits: LimitsSettings) -> int:
     return _UTF8_BYTES * max(limits.instructions_chars, limits.prompt_chars, limits.metadata_bytes) + 1024
 
 
-def _body_limits(limits: LimitsSettings) -> dict[str, int]:
-    """Most bytes of a request's body, by path."""
+def _body_limits(limits: LimitsSettings) -> dict[str, Most]:
+    """The most that a request's body may have, by path. What is told of more are the limits that a caller can use."""
     options = limits.instructions_chars + limits.metadata_bytes
     return {
-        voice_notes.PATH: limits.upload_bytes + _UTF8_BYTES * (options + 2 * limits.prompt_chars) + _FRAME_BYTES,
-        texts.PATH: _JSON_BYTES * (limits.text_chars + options + limits.schema_bytes) + _FRAME_BYTES,
+        voice_notes.PATH: Most(
+            limits.upload_bytes + _UTF8_BYTES * (options + 2 * limits.prompt_chars) + _FRAME_BYTES,
+            intake.too_large(limits),
+        ),
+        texts.PATH: Most(
+            _JSON_BYTES * (limits.text_chars + options + limits.schema_bytes) + _FRAME_BYTES,
+            f"The body is too large. A text may have {limits.text_chars:,} characters, its instructions "
+            f"{limits.instructions_chars:,}, and metadata {limits.metadata_bytes:,} bytes.",
+        ),
     }

@@ -4,6 +4,7 @@ Starlette's own limiter does the counting as well, but always answers a too larg
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -15,6 +16,17 @@ from voxqueue.errors import BodyTooLarge
 SMALL_BODY = 65_536
 
 
+@dataclass(frozen=True, slots=True)
+class Most:
+    """How many bytes a body may have, and what is told of one that has more: a sentence for whoever sent it."""
+
+    size: int
+    refusal: str
+
+
+_ELSEWHERE = Most(SMALL_BODY, f"The body is larger than the {SMALL_BODY:,} bytes allowed here.")
+
+
 def path_of(scope: Scope) -> str:
     """The path within this app, which may stand under another path of its server's."""
     path: str = scope["path"]
@@ -22,9 +34,9 @@ def path_of(scope: Scope) -> str:
 
 
 class BodyLimit:
-    """ASGI middleware. `limits` has the most bytes by path; any other path takes `SMALL_BODY`."""
+    """ASGI middleware. `limits` has the most that a path takes; any other path takes `SMALL_BODY`."""
 
-    def __init__(self, app: ASGIApp, limits: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, limits: Mapping[str, Most]) -> None:
         self.app = app
         self.limits = limits
 
@@ -32,12 +44,11 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.limits.get(path_of(scope), SMALL_BODY)
-        words = f"The body is larger than the {limit:,} bytes allowed here."
+        most = self.limits.get(path_of(scope), _ELSEWHERE)
         announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdecimal() and int(announced) > limit:
+        if announced.isdecimal() and int(announced) > most.size:
             # The server reads the rest of the body and drops it: closing now could cost the client our answer.
-            await problem(BodyTooLarge(words), scope["path"])(scope, receive, send)
+            await problem(BodyTooLarge(most.refusal), scope["path"])(scope, receive, send)
             return
 
         seen = 0
@@ -47,8 +58,9 @@ class BodyLimit:
             message = await receive()
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
-                if seen > limit:
-                    raise HTTPException(413, words)  # of all errors, FastAPI's body parsing lets only these through
+                if seen > most.size:
+                    # Of all errors, FastAPI's body parsing lets only these through.
+                    raise HTTPException(413, most.refusal)
             return message
 
         await self.app(scope, counted, send)

@@ -3,51 +3,20 @@
 What does not answer in time is left out, and shows as a dependency that is down: a look must not hang with it.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Generic, TypeVar
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from redis.exceptions import RedisError
 
+from api.questions import Question
 from api.services import Services
-from voxqueue.errors import VoxqueueError
 from voxqueue.fleet import FleetReport, Requirement, assess
 from voxqueue.jobs.repository import StageQueue
 from voxqueue.stages import Stage
 from voxqueue.webhooks.backlog import Backlog, backlog
 
 _WAIT_S = 3.0  # Prometheus itself waits ten seconds for everything, unless told otherwise
-
-T = TypeVar("T")
-
-
-class _Question(Generic[T]):
-    """Something to ask that may hang: it is asked by one thread at a time, however many want to know."""
-
-    def __init__(self, ask: Callable[[], T], background: ThreadPoolExecutor) -> None:
-        self._ask = ask
-        self._background = background
-        self._lock = threading.Lock()
-        self._asked: Future[T] | None = None
-
-    def ask(self) -> Callable[[], T | None]:
-        """Ask; what is returned waits for the answer, which is None if there is none."""
-        with self._lock:
-            if self._asked is None or self._asked.done():
-                self._asked = self._background.submit(self._ask)
-            asked = self._asked
-
-        def answer() -> T | None:
-            try:
-                return asked.result(_WAIT_S)
-            except (FutureTimeout, VoxqueueError, RedisError):
-                return None
-
-        return answer
 
 
 class ApiCollector:
@@ -64,10 +33,10 @@ class ApiCollector:
             services.store.check()
             return True
 
-        self._queues = _Question(services.queues.get, background)
-        self._backlog = _Question(count_backlog, background)
-        self._fleet = _Question(lambda: assess(services.fleet.workers(), requirement), background)
-        self._store = _Question(store_answers, background)
+        self._queues = Question(services.queues.get, background, _WAIT_S)
+        self._backlog = Question(count_backlog, background, _WAIT_S)
+        self._fleet = Question(lambda: assess(services.fleet.workers(), requirement), background, _WAIT_S)
+        self._store = Question(store_answers, background, _WAIT_S)
 
     def collect(self) -> Iterator[Metric]:
         asked = self._queues.ask(), self._backlog.ask(), self._fleet.ask(), self._store.ask()  # all at once

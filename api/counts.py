@@ -2,12 +2,14 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from redis.exceptions import RedisError
 
+from api.questions import Question
 from voxqueue.database.session import Sessions, database_errors
-from voxqueue.errors import DatabaseUnavailable, Unavailable
-from voxqueue.fleet import Fleet, VoicesReport
+from voxqueue.errors import Unavailable
+from voxqueue.fleet import Fleet, QueueReport, VoicesReport
 from voxqueue.jobs import repository
 from voxqueue.jobs.repository import StageQueue
 from voxqueue.stages import Stage
@@ -17,27 +19,40 @@ class QueueCounts:
     """What waits at each stage, counted at most once a second however many ask."""
 
     FRESH_S = 1.0
+    WAIT_S = 1.0  # readiness is asked for most where something hangs, and the rest of it is known without
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._lock = threading.Lock()
         self._counted_at = float("-inf")
         self._counts: dict[Stage, StageQueue] | None = None
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="counts")
+        self._question = Question(self._count, self._background, self.WAIT_S)
 
     def get(self) -> dict[Stage, StageQueue] | None:
-        """The counts, or None while the database is away."""
+        """The counts, or None while the database is away or does not answer in time."""
         with self._lock:
             if time.monotonic() - self._counted_at > self.FRESH_S:
-                self._counts = self._count()
+                self._counts = self._question.ask()()
                 self._counted_at = time.monotonic()
             return self._counts
 
-    def _count(self) -> dict[Stage, StageQueue] | None:
-        try:
-            with database_errors(), self._sessions() as session:
-                return repository.queues(session)
-        except DatabaseUnavailable:
+    def close(self) -> None:
+        self._background.shutdown(wait=False, cancel_futures=True)
+
+    def reports(self) -> dict[Stage, QueueReport] | None:
+        """The same, as callers are shown them."""
+        found = self.get()
+        if found is None:
             return None
+        return {
+            stage: QueueReport(depth=count.depth, running=count.running, oldest_age_s=count.oldest_age_s)
+            for stage, count in found.items()
+        }
+
+    def _count(self) -> dict[Stage, StageQueue]:
+        with database_errors(), self._sessions() as session:
+            return repository.queues(session)
 
 
 class FleetVoices:

@@ -90,7 +90,7 @@ def known_id(text: str, thing: str) -> UUID:
     except ValueError:
         found = None
     if found is None or str(found) != text.lower():  # UUID() also reads braces, prefixes and missing dashes
-        raise NotFound(f"There is no {thing} {text[:50]}.")
+        raise NotFound(f"There is no {thing} {text[:_ECHO_CHARS]}.")
     return found
 
 

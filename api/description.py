@@ -4,14 +4,23 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from api.problem_types import of_jobs, of_requests
 from api.schemas.problems import Problem, problems
 
-DESCRIPTION = """\
+DESCRIPTION = f"""\
 Upload a voice note and go on; some seconds later there is a transcript, a written reply and the reply as speech.
 
 A submit answers `202` with the job and its `Location`. Ask for the job again until its `state` is `succeeded`,
 `failed` or `canceled`; `Prefer: wait=30` makes that one request. Or name a `webhook_url` with the submit, and be told.
-Errors are problem documents (RFC 9457).
+Errors are problem documents (RFC 9457). Programs go by their `type`: `urn:voxqueue:problem:` and one of these words.
+
+<details><summary>Types of errors</summary>
+
+{of_requests()}
+And in a job's own `error`, where it has failed:
+
+{of_jobs()}
+</details>
 """
 
 TAGS = [

@@ -6,6 +6,7 @@ loop; it looks in a thread.
 
 import asyncio
 import time
+from contextlib import suppress
 from functools import cached_property
 
 from anyio import to_thread
@@ -90,7 +91,7 @@ class FleetReports:
             self._workers = self._fleet.workers()
         except RedisError:
             self._workers = None
-        self._queues = _queues(self._counts)
+        self._queues = self._counts.reports()
         self._fresh_until = time.monotonic() + self.FRESH_S
 
     def _assess(self, requirement: Requirement) -> FleetReport:
@@ -98,21 +99,9 @@ class FleetReports:
         if self._workers is None:
             nobody_knows = "Redis does not answer, so nobody knows which workers are warm."
             return report.model_copy(update={"state": FleetState.ERROR, "errors": [nobody_knows]})
-        try:
+        with suppress(RedisError):  # it has gone between two looks; the next one says so
             if report.ready:
                 self._fleet.arrive(requirement.name)
             else:
                 report.progress = self._fleet.get_on(requirement.name, report.progress)
-        except RedisError:  # it has gone between two looks; the next one says so
-            return report
         return report
-
-
-def _queues(counts: QueueCounts) -> dict[Stage, QueueReport] | None:
-    found = counts.get()
-    if found is None:
-        return None
-    return {
-        stage: QueueReport(depth=count.depth, running=count.running, oldest_age_s=count.oldest_age_s)
-        for stage, count in found.items()
-    }

@@ -20,6 +20,9 @@ from api.waiting import LOOK_AGAIN_DEAF_S, LOOK_AGAIN_S, JobWatch
 from voxqueue.errors import Unavailable
 from voxqueue.jobs.repository import JobLine
 
+MOST_NEWS = 10_000
+"""How many jobs a reader of a whole tenant may lag behind: whoever does not read at all must not fill our memory."""
+
 _GAP_S = 0.5  # between two events of one stream
 _QUEUES_GAP_S = 2.0  # between two reports of the fleet that differ in their queues alone
 
@@ -67,6 +70,12 @@ class _Reader:
     news: dict[UUID, bytes] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def tell(self, job_id: UUID, shown: bytes) -> None:
+        self.news[job_id] = shown
+        if len(self.news) > MOST_NEWS:
+            del self.news[next(iter(self.news))]
+        self.changed.set()
+
 
 class JobFeed:
     """Tells those who follow a whole tenant what changes there. Lives on the event loop.
@@ -102,7 +111,10 @@ class JobFeed:
                     await feeding
 
     async def follow(self, tenant: str) -> AsyncGenerator[bytes]:
-        """Yield the news of the tenant's jobs as they change. A slow reader gets the latest of each job only."""
+        """Yield the news of the tenant's jobs as they change.
+
+        A slow reader gets the latest of each job only, and of the last `MOST_NEWS` jobs.
+        """
         reader = _Reader()
         self._readers[tenant].add(reader)
         try:
@@ -133,8 +145,7 @@ class JobFeed:
                     if readers := self._readers.get(line.tenant):
                         shown = self._show(line)
                         for reader in readers:
-                            reader.news[line.id] = shown
-                            reader.changed.set()
+                            reader.tell(line.id, shown)
 
 
 class FleetFeed:

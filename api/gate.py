@@ -95,7 +95,11 @@ class Gate:
         self._count(services, connection, caller, entry)
         needed = self._needed_scope(scope)
         if needed is not None and not caller.may(needed):
-            raise Forbidden(f"This API key lacks the scope {needed}.", scope=needed.value)
+            raise Forbidden(
+                f"This API key lacks the scope {needed}. Use one that has it: whoever runs this service makes it with "
+                f"`voxqueue keys create --name NAME --scope {needed}`, and one --scope more for each further one.",
+                scope=needed.value,
+            )
         if scope.get("method") == "POST" and path_of(scope) in self.submits:
             entry.ticket = self._admit(services, caller, connection)
         connection.state.caller = caller
@@ -127,4 +131,4 @@ class Gate:
         if standing is not None and not standing.within:
             most, wait_s = services.settings.limits.requests, standing.more_in_s
             words = f"More requests than {most}. There is room again in {wait_s} s."
-            raise RateLimited(words, retry_after=standing.more_in_s)
+            raise RateLimited(words, retry_after=wait_s)

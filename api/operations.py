@@ -10,9 +10,8 @@ from api.counts import QueueCounts
 from api.schemas.operations import OperationsView, Statistics
 from voxqueue.database.session import Sessions, database_errors
 from voxqueue.errors import DatabaseUnavailable
-from voxqueue.fleet import Fleet, QueueReport, WorkerReport
+from voxqueue.fleet import Fleet, WorkerReport
 from voxqueue.jobs import statistics
-from voxqueue.stages import Stage
 
 
 class Operations:
@@ -36,26 +35,18 @@ class Operations:
         found = self._latest()
         return OperationsView(
             at=datetime.now(UTC),
-            workers=self._workers(),
-            queues=self._queues(),
+            workers=self.workers(),
+            queues=self._counts.reports(),
             statistics=found.seen_by(tenant) if found else None,
             flower_url=self._flower_url,
         )
 
-    def _workers(self) -> list[WorkerReport] | None:
+    def workers(self) -> list[WorkerReport] | None:
+        """What each worker says of itself; None while Redis is away."""
         try:
             return self._fleet.workers()
         except RedisError:
             return None
-
-    def _queues(self) -> dict[Stage, QueueReport] | None:
-        found = self._counts.get()
-        if found is None:
-            return None
-        return {
-            stage: QueueReport(depth=it.depth, running=it.running, oldest_age_s=it.oldest_age_s)
-            for stage, it in found.items()
-        }
 
     def _latest(self) -> Statistics | None:
         with self._lock:

@@ -77,14 +77,14 @@ async def _voxqueue_error(request: Request, error: Exception) -> Response:
     if error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem(error, request.url.path)
     _log(request, error)
-    return _our_fault(request, error.code, error.type, error.title)
+    return _our_fault(request, error)
 
 
 async def _unexpected_error(request: Request, error: Exception) -> Response:
     """Answers what nobody has foreseen. The framework raises the error again after this, for the server to log it."""
     _log(request, error)
     mark_as_logged(error)
-    answer = _our_fault(request, VoxqueueError.code, VoxqueueError("").type, VoxqueueError.title)
+    answer = _our_fault(request, VoxqueueError(_OUR_FAULT))
     answer.headers["Connection"] = "close"  # the server closes it: nobody shall send the next request on it
     return answer
 
@@ -96,10 +96,12 @@ def _log(request: Request, error: Exception) -> None:
         log.error("%s %s failed", method, path, exc_info=error)
 
 
-def _our_fault(request: Request, code: str, type_: str, title: str) -> Response:
-    members = {"type": type_, "title": title, "detail": _OUR_FAULT, "status": 500, "instance": request.url.path}
+def _our_fault(request: Request, error: VoxqueueError) -> Response:
+    """What kind of error it is, and nothing of its details, which are for operators."""
+    path = request.url.path
+    members = {"type": error.type, "title": error.title, "detail": _OUR_FAULT, "status": 500, "instance": path}
     # Sent from outside of all middleware.
-    return _Problem(code, 500, members, security_headers(request.url.path, MEDIA_TYPE))
+    return _Problem(error.code, 500, members, security_headers(path, MEDIA_TYPE))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -107,6 +109,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     method, path = request.method, request.url.path
     match error.status_code:
+        case 400 if isinstance(error.__cause__, VoxqueueError):  # of all errors, body parsing lets only these through
+            return problem(error.__cause__, path)
         case 400:  # the framework says so only of bodies that it cannot parse
             return problem(InvalidRequest.of(("body", f"cannot be read: {_why_unreadable(error)}")), path)
         case 404:
@@ -117,9 +121,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
             return _refusal(error.status_code, detail, path, {"Allow": allowed})
         case 413:
             return problem(BodyTooLarge(error.detail), path)
-        case _:
-            detail = error.detail
-    return _refusal(error.status_code, detail, path, error.headers)
+    return _refusal(error.status_code, error.detail, path, error.headers)
 
 
 def _allowed(request: Request) -> str:

@@ -91,6 +91,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         admission = Admission(sessions, settings.limits)
         stack.callback(admission.close)
         counts = QueueCounts(sessions)
+        stack.callback(counts.close)
         # Here as well: a stage in the settings that does not exist is better found now than by a health check.
         reports = FleetReports(fleet, counts, settings.ready)
 

@@ -18,6 +18,7 @@ from voxqueue.database.migrate import upgrade
 from voxqueue.database.session import Sessions, open_engine, open_sessions
 from voxqueue.embedded import embedded_postgres, embedded_redis
 from voxqueue.settings import DatabaseSettings
+from voxqueue.urls import for_psql
 
 # Test processes share the cores: with threads of their own, torch and CTranslate2 would mostly wait for one another.
 # Read when these are imported, here and in the workers that tests start.
@@ -59,7 +60,7 @@ def redis_url(redis_server: str) -> str:
 def database_url(postgres: str) -> str:
     """A database of the module's own, with the newest schema."""
     name = f"test_{uuid4().hex[:12]}"
-    with psycopg.connect(postgres.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+    with psycopg.connect(for_psql(postgres), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE voxqueue")
     return postgres.replace("/voxqueue?", f"/{name}?")
 

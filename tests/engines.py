@@ -6,10 +6,8 @@ from typing import Any
 
 from voxqueue.errors import VoxqueueError
 from voxqueue.settings import StageSettings
-from workers.engines.base import Engine
+from workers.engines.base import AnyEngine
 from workers.serving import Answered, Served
-
-AnyEngine = Engine[Any, Any, Any, Any]
 
 
 def answered(engine: AnyEngine, requests: Sequence[Any], *, max_batch: int = 64) -> list[Answered | VoxqueueError]:

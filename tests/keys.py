@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tests import problems
 from voxqueue.database.session import Sessions
 from voxqueue.keys import repository
 from voxqueue.keys.caller import Scope
@@ -28,13 +29,9 @@ def bearer(key: Key | str) -> dict[str, str]:
 
 
 def refused(answer: httpx.Response, status: int, code: str) -> str:
-    """The detail of the problem that the answer must be."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["type"] == f"urn:voxqueue:problem:{code}"
+    """The detail of the problem that the answer must be, with what a 401 has to say about keys."""
     assert answer.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
-    detail: str = answer.json()["detail"]
-    return detail
+    return problems.refused(answer, status, code)
 
 
 def first_line(client: httpx.Client, authorization: str) -> str:

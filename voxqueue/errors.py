@@ -40,6 +40,8 @@ class VoxqueueError(Exception):
 
 
 class InvalidRequest(VoxqueueError):
+    """A field, a parameter or a header is missing, unknown or wrong. `errors` names each, and what is wrong."""
+
     status, code, title = 422, "invalid-request", "The request is not valid"
 
     @classmethod
@@ -52,62 +54,94 @@ class InvalidRequest(VoxqueueError):
 
 
 class WrongMediaType(VoxqueueError):
+    """Recordings are sent as `multipart/form-data`, everything else as `application/json`."""
+
     status, code, title = 415, "wrong-media-type", "The body is of the wrong type"
 
 
 class NotFound(VoxqueueError):
-    status, code, title = 404, "not-found", "No such thing"
+    """There is nothing under this address or id, or it belongs to another tenant."""
+
+    status, code, title = 404, "not-found", "There is no such thing"
 
 
 class JobFinished(VoxqueueError):
+    """A job is to be canceled that has ended already."""
+
     status, code, title = 409, "job-finished", "The job has already finished"
 
 
 class ResultNotReady(VoxqueueError):
-    status, code, title = 409, "result-not-ready", "The job has no such result yet"
+    """A transcript or a speech is asked for before its stage has finished."""
+
+    status, code, title, retryable = 409, "result-not-ready", "The job has no such result yet", True
 
 
 class Unauthorized(VoxqueueError):
+    """The API asks for keys, and the request has none, or one that is unknown, expired or revoked."""
+
     status, code, title = 401, "unauthorized", "A valid API key is needed"
 
 
 class Forbidden(VoxqueueError):
+    """The key is good, but lacks the scope that this route needs; `scope` names it."""
+
     status, code, title = 403, "forbidden", "This is not allowed"
 
 
 class RateLimited(VoxqueueError):
-    status, code, title = 429, "rate-limited", "Too many requests"
+    """The key, or without keys the address, has sent more requests than `VOXQUEUE_LIMITS_REQUESTS`."""
+
+    status, code, title, retryable = 429, "rate-limited", "Too many requests", True
 
 
 class TooManyJobs(VoxqueueError):
-    status, code, title = 429, "too-many-jobs", "Too many jobs under way"
+    """The key has as many unfinished jobs as `VOXQUEUE_LIMITS_OPEN_JOBS` allows."""
+
+    status, code, title, retryable = 429, "too-many-jobs", "Too many jobs under way", True
 
 
 class TooManyEndpoints(VoxqueueError):
+    """The tenant has registered as many endpoints as there may be."""
+
     status, code, title = 409, "too-many-endpoints", "Too many webhook endpoints"
 
 
 class EndpointDisabled(VoxqueueError):
+    """Something is to be sent to an endpoint that is disabled."""
+
     status, code, title = 409, "endpoint-disabled", "The webhook endpoint is disabled"
 
 
 class IdempotencyKeyReused(VoxqueueError):
+    """The `Idempotency-Key` came with another payload before."""
+
     status, code, title = 422, "idempotency-key-reused", "The idempotency key belongs to another request"
 
 
 class IdempotencyKeyInUse(VoxqueueError):
-    status, code, title = 409, "idempotency-key-in-use", "A request with this idempotency key is under way"
+    """The request that came first with this `Idempotency-Key` is still being answered."""
+
+    status, code, retryable = 409, "idempotency-key-in-use", True
+    title = "A request with this idempotency key is under way"
 
 
 class JobNotEnded(VoxqueueError):
-    status, code, title = 409, "job-not-ended", "The job has not ended in vain"
+    """A job is to be tried again that is still open, or has succeeded."""
+
+    status, code = 409, "job-not-ended"
+    title = "Only a job that has failed or been canceled can be tried again"
 
 
 class BodyTooLarge(VoxqueueError):
+    """The body, or the recording in it, has more bytes than allowed."""
+
     status, code, title = 413, "body-too-large", "The upload is too large"
 
 
 class RangeNotSatisfiable(VoxqueueError):
+    """`Range` asks for bytes that lie outside of the file."""
+
     status, code, title = 416, "range-not-satisfiable", "The file has no such part"
 
 
@@ -118,30 +152,44 @@ class AudioError(VoxqueueError):
 
 
 class EmptyAudio(AudioError):
+    """The file has no bytes, or no sound could be decoded from it."""
+
     code, title = "empty-audio", "The recording is empty"
 
 
 class NotAudio(AudioError):
+    """The file is of no format that we read, whatever it is called."""
+
     status, code, title = 415, "not-audio", "The file is not a recording that we can read"
 
 
 class NoAudioStream(AudioError):
+    """The file is a video without sound, for instance."""
+
     code, title = "no-audio-stream", "The file holds no sound"
 
 
 class AudioTooLong(AudioError):
+    """The recording lasts longer than `VOXQUEUE_LIMITS_NOTE_SECONDS`."""
+
     status, code, title = 413, "audio-too-long", "The recording is too long"
 
 
 class AudioTooShort(AudioError):
+    """The recording lasts less than `VOXQUEUE_LIMITS_NOTE_MIN_SECONDS`."""
+
     code, title = "audio-too-short", "The recording is too short"
 
 
 class AudioTruncated(AudioError):
+    """The end of the file is missing, as after an upload that was interrupted."""
+
     code, title = "audio-truncated", "The recording breaks off"
 
 
 class AudioCorrupt(AudioError):
+    """The format is known, but nothing of use can be read from the file."""
+
     code, title = "audio-corrupt", "The recording is damaged"
 
 
@@ -161,19 +209,25 @@ class Unavailable(VoxqueueError):
 
 
 class StorageUnavailable(Unavailable):
+    """The object store, or the folder for blobs, is away or refuses us."""
+
     code, title = "storage-unavailable", "The object store does not answer"
 
 
 class DatabaseUnavailable(Unavailable):
+    """Postgres is away, or takes no writes."""
+
     code, title = "database-unavailable", "The database does not answer"
 
 
 class QueueFull(Unavailable):
+    """As many jobs wait, of all keys together, as `VOXQUEUE_LIMITS_QUEUED_JOBS` allows."""
+
     code, title = "queue-full", "The queue is full"
 
 
 class BlobMissing(VoxqueueError):
-    """The object store holds nothing under this key."""
+    """The object store holds nothing under a key that a row names."""
 
     code, title = "blob-missing", "A stored file is gone"
 
@@ -206,6 +260,8 @@ class EngineOutOfMemory(StageError):
 
 
 class DeadlineExceeded(StageError):
+    """The engine, or the decoding of the recording, has brought nothing in the time that it is given."""
+
     status, code, title, retryable = 504, "deadline-exceeded", "The stage took too long", True
 
 
@@ -221,8 +277,20 @@ class NotBegun(StageError):
     status, code, title, retryable = 503, "not-begun", "The stage was not begun", True
 
 
+class NoteGone(StageError):
+    """The note's recording is not in the object store any more."""
+
+    code, title = "note-gone", "The recording is gone"
+
+
+class LedgerError(StageError):
+    """The database refused what a stage has brought; nothing of it was written."""
+
+    code, title = "ledger-error", "The result cannot be written down"
+
+
 class WorkersLost(StageError):
-    """The job is likely to be what kills its workers."""
+    """Several workers went away while they ran the job; it is likely to be what kills them."""
 
     code, title = "workers-lost", "The job's workers went away"
 

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 
 from opentelemetry import trace
@@ -106,10 +106,9 @@ def trace_id() -> str | None:
     return trace.format_trace_id(current.trace_id) if current.is_valid else None
 
 
-@contextmanager
 def joined(
     parent: str | None, name: str, attributes: Attributes, *, kind: SpanKind, began_ns: int | None = None
-) -> Iterator[Span]:
+) -> AbstractContextManager[Span]:
     """A span in the trace that a job was submitted in. Without a parent nothing is recorded, in here neither.
 
     Args:
@@ -120,15 +119,12 @@ def joined(
         began_ns: When it began, by `time.time_ns`, if that was before now.
     """
     within = _w3c.extract({"traceparent": parent or ""}, Context())
-    with _recorded(within, name, attributes, kind, began_ns) as span:
-        yield span
+    return _recorded(within, name, attributes, kind, began_ns)
 
 
-@contextmanager
-def inside(name: str, attributes: Attributes) -> Iterator[Span]:
+def inside(name: str, attributes: Attributes) -> AbstractContextManager[Span]:
     """A span inside of the current one. Without a trace nothing is recorded."""
-    with _recorded(None, name, attributes, SpanKind.INTERNAL, None) as span:
-        yield span
+    return _recorded(None, name, attributes, SpanKind.INTERNAL, None)
 
 
 def add_past(name: str, attributes: Attributes, *, began: float, seconds: float) -> None:

@@ -1,6 +1,5 @@
 """Shows webhook deliveries, and sends one again."""
 
-import base64
 import struct
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -9,18 +8,18 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
+from api import cursors
 from api.answers import as_json
 from api.dependencies import MANAGES_WEBHOOKS, Calling, Use, known_id
 from api.schemas.problems import problems
 from api.schemas.webhooks import WEBHOOKS_PATH, DeliveryDetail, DeliveryPage, DeliveryView, delivery_path
-from voxqueue.errors import InvalidRequest
 from voxqueue.webhooks import deliveries
 from voxqueue.webhooks.deliveries import Place
 from voxqueue.webhooks.events import DeliveryState
 
 router = APIRouter(prefix=f"{WEBHOOKS_PATH}/deliveries", tags=["webhooks"], dependencies=[MANAGES_WEBHOOKS])
 
-_CURSOR = struct.Struct(">qq16s")
+_PLACE = struct.Struct(">qq16s")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 
@@ -43,13 +42,13 @@ def list_deliveries(
     state: Annotated[DeliveryState | None, Query(description="Only those in this state")] = None,
 ) -> Response:
     """Deliveries from the newest event on, page by page."""
-    after = None if cursor is None else _read_cursor(cursor)
+    after = cursors.read(cursor, _read_place)
     with services.transaction() as session:
         found = deliveries.page(
             session, caller.tenant, limit=limit + 1, after=after, endpoint_id=endpoint, job_id=job, state=state
         )
     shown = found[:limit]
-    next_cursor = _cursor(deliveries.place_of(shown[-1])) if len(found) > limit else None
+    next_cursor = cursors.write(_written(deliveries.place_of(shown[-1]))) if len(found) > limit else None
     return as_json(DeliveryPage(deliveries=[DeliveryView.of(one) for one in shown], next_cursor=next_cursor))
 
 
@@ -77,16 +76,11 @@ def redeliver(delivery_id: DeliveryId, services: Use, caller: Calling) -> Respon
     return as_json(DeliveryView.of(delivery), 202, {"Location": delivery_path(delivery)})
 
 
-def _cursor(place: Place) -> str:
+def _written(place: Place) -> bytes:
     position, created_at, delivery_id = place
-    packed = _CURSOR.pack(position, (created_at - _EPOCH) // _TICK, delivery_id.bytes)
-    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+    return _PLACE.pack(position, (created_at - _EPOCH) // _TICK, delivery_id.bytes)
 
 
-def _read_cursor(cursor: str) -> Place:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        position, ticks, bytes_of_id = _CURSOR.unpack(base64.b64decode(padded, altchars=b"-_", validate=True))
-        return position, _EPOCH + ticks * _TICK, UUID(bytes=bytes_of_id)
-    except (ValueError, struct.error, OverflowError):
-        raise InvalidRequest.of(("cursor", "is none that we gave out; begin without one")) from None
+def _read_place(written: bytes) -> Place:
+    position, ticks, bytes_of_id = _PLACE.unpack(written)
+    return position, _EPOCH + ticks * _TICK, UUID(bytes=bytes_of_id)

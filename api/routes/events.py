@@ -55,10 +55,12 @@ async def follow_job(
     """The job as `GET` shows it, as an event `job`: now, at every change (at most twice a second), and at its end."""
 
     async def told() -> AsyncGenerator[bytes]:
+        received = last_event_id
         async for job in follow(services.watch, job_id, look, lambda job: job.state.is_terminal):
             shown = Event.of("job", job.model_dump_json())
-            if shown.id != last_event_id:
+            if shown.id != received:
                 yield shown.wire
+            received = shown.id
 
     return event_stream(told(), _counts(services, caller))
 

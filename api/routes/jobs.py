@@ -1,18 +1,17 @@
 """Shows, lists, cancels, retries and deletes jobs."""
 
-import base64
-import binascii
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from api import cursors
 from api.answers import accepted, as_json, shown
 from api.dependencies import READS_JOBS, WRITES_JOBS, Calling, JobId, Use, Waited
 from api.schemas.jobs import JOBS_PATH, JobPage, JobView
 from api.schemas.problems import problems
-from voxqueue.errors import InvalidRequest, JobFinished, JobNotEnded
+from voxqueue.errors import JobFinished, JobNotEnded
 from voxqueue.jobs import lifecycle, repository, submission
 from voxqueue.jobs.kinds import Kind
 from voxqueue.jobs.states import JobState
@@ -51,12 +50,12 @@ def list_jobs(
     kind: Annotated[Kind | None, Query(description="Only jobs of this kind")] = None,
 ) -> Response:
     """Jobs from the newest on, page by page."""
-    after = None if cursor is None else _read_cursor(cursor)
+    after = cursors.read(cursor, lambda place: UUID(bytes=place))
     with services.transaction() as session:
         found = repository.page(session, caller.tenant, limit=limit + 1, after=after, state=state, kind=kind)
     jobs = found[:limit]
-    more = len(found) > limit
-    return as_json(JobPage(jobs=[JobView.of(job) for job in jobs], next_cursor=_cursor(jobs[-1].id) if more else None))
+    next_cursor = cursors.write(jobs[-1].id.bytes) if len(found) > limit else None
+    return as_json(JobPage(jobs=[JobView.of(job) for job in jobs], next_cursor=next_cursor))
 
 
 @router.post(
@@ -122,16 +121,5 @@ def _ended(state: JobState) -> str:
 
 def _not_to_retry(state: JobState) -> str:
     if state is JobState.SUCCEEDED:
-        return "The job has succeeded; there is nothing to try again."
-    return f"The job is {state.value}; only one that has failed or been canceled can be tried again."
-
-
-def _cursor(job_id: UUID) -> str:
-    return base64.urlsafe_b64encode(job_id.bytes).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> UUID:
-    try:
-        return UUID(bytes=base64.b64decode(cursor + "==", altchars=b"-_", validate=True))
-    except (ValueError, binascii.Error):
-        raise InvalidRequest.of(("cursor", "is none that we gave out; begin without one")) from None
+        return "The job has succeeded, so there is nothing to try again. To have it done once more, submit it anew."
+    return f"The job is still {state.value}; only one that has failed or been canceled can be tried again."

@@ -87,9 +87,7 @@ async def fleet_ready(
     is_usual = stage is None and min_warm is None
     requirement = None if is_usual else Requirement.of(services.settings.ready, stage, min_warm)
     told = await services.fleet_reports.latest(requirement)
-    if told.report.ready:
-        return _shown(told, is_known, HTTPStatus.OK)
-    return _shown(told, is_known, HTTPStatus.SERVICE_UNAVAILABLE)
+    return _shown(told, is_known, HTTPStatus.OK if told.report.ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 @router.post(

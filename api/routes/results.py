@@ -17,8 +17,8 @@ from api.schemas.problems import problems
 from voxqueue.audio import AudioFormat
 from voxqueue.errors import NotFound, RangeNotSatisfiable, ResultNotReady
 from voxqueue.jobs import repository
-from voxqueue.jobs.models import Job
-from voxqueue.jobs.states import RunState
+from voxqueue.jobs.models import Job, StageRun
+from voxqueue.jobs.states import JobState, RunState
 from voxqueue.notes import subtitles
 from voxqueue.stages import Stage, SttResult
 from voxqueue.storage import RemoteUrl
@@ -113,8 +113,19 @@ def _result(job: Job, stage: Stage, name: str) -> dict[str, Any]:
     if run.state is RunState.SUCCEEDED and run.result is not None:
         return run.result
     if job.state.is_terminal:
-        raise NotFound(f"The job has ended without a {name}: it is {job.state}, and its stage {stage} {run.state}.")
+        raise NotFound(f"The job has no {name}, and brings none any more: {_why_without(job, run)}.")
     raise ResultNotReady(f"The job has no {name} yet: its stage {stage} is {run.state}.", retry_after=1)
+
+
+def _why_without(job: Job, run: StageRun) -> str:
+    """Why a job that has ended has no result of a stage."""
+    match run.state:
+        case RunState.SKIPPED:
+            return run.reason or f"its stage {run.stage} was skipped"
+        case RunState.FAILED:
+            return f"its stage {run.stage} has failed"
+    ended = "was canceled" if job.state is JobState.CANCELED else f"has {job.state}"
+    return f"it {ended} before its stage {run.stage} was done"
 
 
 class _AudioFile(FileResponse):

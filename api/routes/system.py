@@ -3,15 +3,12 @@
 import os
 
 from fastapi import APIRouter
-from redis.exceptions import RedisError
 from starlette.responses import Response
 
 from api.answers import as_json
 from api.dependencies import ADMINISTERS, Use
 from api.schemas.readiness import SystemInfo
-from api.services import Services
 from voxqueue import __version__, machine
-from voxqueue.fleet import WorkerReport
 
 router = APIRouter(tags=["readiness"], dependencies=[ADMINISTERS])
 
@@ -25,13 +22,6 @@ def system_info(services: Use) -> Response:
         pid=os.getpid(),
         machine=machine.look(),
         limits=services.settings.limits,
-        workers=_workers(services),
+        workers=services.operations.workers(),
     )
     return as_json(info)
-
-
-def _workers(services: Services) -> list[WorkerReport] | None:
-    try:
-        return services.fleet.workers()
-    except RedisError:
-        return None

@@ -43,7 +43,7 @@ def submit_voice_note(
     if isinstance(reserved, Job):
         return accepted(reserved, replayed=True)
     with released_if_failed(services, reserved):
-        submission.check(wishes, services.settings.limits, services.voices.may_know, services.names.check)
+        submission.check(wishes, limits, services.voices.may_know, services.names.check)
         note = intake.receive(
             form.file.file, file_name=form.file.filename, examiner=services.examiner, store=store, limits=limits
         )

@@ -115,5 +115,10 @@ JOB: dict[str, Any] = {
     "reply": None,
     "audio": None,
     "error": None,
-    "links": {"self": _PATH, "cancel": f"{_PATH}/cancel", "transcript": f"{_PATH}/transcript"},
+    "links": {
+        "self": _PATH,
+        "events": f"{_PATH}/events",
+        "cancel": f"{_PATH}/cancel",
+        "transcript": f"{_PATH}/transcript",
+    },
 }

@@ -151,7 +151,7 @@ class JobView(BaseModel):
     audio: AudioView | None
     error: JobError | None
     links: dict[str, str] = Field(
-        description="What can be asked of the job now: self, cancel, retry, transcript, audio"
+        description="What can be asked of the job now: self, events, cancel, retry, transcript, audio"
     )
 
     @classmethod
@@ -215,7 +215,7 @@ def _error(job: Job) -> JobError | None:
 
 def _links(job: Job, results: dict[Stage, dict[str, Any]]) -> dict[str, str]:
     path = job_path(job.id)
-    links = {"self": path}
+    links = {"self": path, "events": f"{path}/events"}
     if not job.state.is_terminal:
         links["cancel"] = f"{path}/cancel"
     elif JobState.QUEUED in TRANSITIONS[job.state]:

@@ -26,7 +26,7 @@ class FieldProblem(BaseModel):
 class Problem(BaseModel):
     """A problem document (RFC 9457, `application/problem+json`)."""
 
-    type: str = Field(description="Stable, for programs to tell errors apart")
+    type: str = Field(description="Stable, for programs to tell errors apart; docs/errors.md lists them")
     title: str = Field(description="What `type` means")
     status: int
     detail: str = Field(description="What happened this time, and what to do about it")

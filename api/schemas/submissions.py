@@ -30,20 +30,21 @@ def _object(value: Any) -> Any:
         return value
     try:
         found = json.loads(value)
-    except (ValueError, RecursionError) as error:
-        raise ValueError("must be a JSON object, as text") from error
+    except (ValueError, RecursionError):
+        found = None
     if not isinstance(found, dict):
         raise ValueError("must be a JSON object, as text")
     return found
 
 
-def _one_of(kinds: tuple[Kind, ...]) -> tuple[BeforeValidator, WithJsonSchema]:
-    """Some of the kinds, in a check and in its documentation."""
+def _one_of(kinds: tuple[Kind, ...], elsewhere: str) -> tuple[BeforeValidator, WithJsonSchema]:
+    """Some of the kinds, in a check and in its documentation; those that are missing are taken `elsewhere`."""
     words = [kind.value for kind in kinds]
 
     def check(value: object) -> object:
         if value not in words:
-            raise ValueError(f"{value!r:.50} is none of {', '.join(words)}")
+            hint = f"; {elsewhere} takes that kind" if value in [*Kind] else ""
+            raise ValueError(f"{value!r:.50} is none of {', '.join(words)}{hint}")
         return value
 
     return BeforeValidator(check), WithJsonSchema({"type": "string", "enum": words})
@@ -58,6 +59,19 @@ MetadataText = Annotated[
     BeforeValidator(_object, json_schema_input_type=str),
     Field(default_factory=dict, description="A JSON object as text; yours to use, it comes back with the job"),
 ]
+
+
+def _unless_empty(events: object) -> object:
+    """What was filled into a form; a field that is left empty is none, as the framework has it of all others."""
+    return None if events == [""] else events
+
+
+def _filled_in(schema: dict[str, Any]) -> None:
+    """Show what a form may hold; whoever fills it in by hand, as at `/docs`, finds empty what may be left out."""
+    schema["examples"] = [examples.VOICE_NOTE]
+    for name, field in schema["properties"].items():
+        if name not in schema["required"] and field.get("default") is None:
+            field["examples"] = [""]
 
 
 def _words(events: list[EventType] | None) -> list[str] | None:
@@ -76,16 +90,20 @@ class _Options(BaseModel):
     voice: str | None = Field(None, description="A voice that the text-to-speech engine knows; see `/v1/voices`")
     audio_format: AudioFormat = Field(AudioFormat.OGG, description="What the spoken reply is delivered as")
     priority: Priority = Field(Priority.NORMAL, description="Which of the waiting jobs goes first")
-    webhook_url: Address | None = Field(None, description="Where to tell of this job; see `webhook_events`")
+    webhook_url: Address | None = Field(
+        None,
+        description="Where to tell of this job; see `webhook_events`. Before the first one, make the secret that signs "
+        "what is sent: `POST /v1/webhooks/secret/rotate` shows it, and nothing else does",
+    )
 
 
 class VoiceNoteForm(_Options):
     """A recording and what to do with it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.VOICE_NOTE]})
+    model_config = ConfigDict(json_schema_extra=_filled_in)
 
     file: UploadFile = Field(description="The recording: Ogg, WebM, MP3, M4A, WAV, FLAC, AMR and more")
-    kind: Annotated[Kind, *_one_of(NOTE_KINDS)] = Field(
+    kind: Annotated[Kind, *_one_of(NOTE_KINDS, "POST /v1/texts")] = Field(
         Kind.VOICE_NOTE, description="`voice_note`: transcript, reply, spoken reply. `transcription`: transcript only."
     )
     task: Task = Field(Task.TRANSCRIBE, description="`translate`: the transcript, and what follows from it, in English")
@@ -93,7 +111,7 @@ class VoiceNoteForm(_Options):
     hotwords: str | None = Field(None, description="Words to listen for")
     word_timestamps: bool = Field(False, description="Whether to say when each word is spoken")
     metadata: MetadataText
-    webhook_events: JobEventsText | None = Field(
+    webhook_events: Annotated[JobEventsText | None, BeforeValidator(_unless_empty)] = Field(
         None,
         description="What `webhook_url` is told of, with commas between: `job.started`, `job.stage_completed`, "
         "`job.succeeded`, `job.failed`, `job.canceled`; else of the last three",
@@ -122,7 +140,7 @@ class TextBody(_Options):
     model_config = ConfigDict(json_schema_extra={"examples": [examples.TEXT]})
 
     text: str = Field(description="What was written, or for `speech` what is to be spoken")
-    kind: Annotated[Kind, *_one_of(TEXT_KINDS)] = Field(
+    kind: Annotated[Kind, *_one_of(TEXT_KINDS, "POST /v1/voice-notes")] = Field(
         Kind.CHAT, description="`chat`: reply and spoken reply. `reply`: reply only. `speech`: the text, spoken."
     )
     reply_schema: dict[str, Any] | None = Field(

@@ -163,24 +163,6 @@ class EventView(BaseModel):
     created_at: Utc
 
 
-class DeliveryView(BaseModel):
-    """An event that is, or was, owed to one receiver."""
-
-    id: UUID
-    event: EventView
-    endpoint_id: UUID | None = Field(description="Null where the address came with the job")
-    url: str
-    state: DeliveryState
-    attempt_count: int
-    next_attempt_at: Utc | None
-    created_at: Utc
-    finished_at: Utc | None
-
-    @classmethod
-    def of(cls, delivery: Delivery) -> Self:
-        return cls(**_delivered(delivery))
-
-
 class AttemptView(BaseModel):
     """One POST, or why there was none."""
 
@@ -194,6 +176,25 @@ class AttemptView(BaseModel):
     @classmethod
     def of(cls, attempt: DeliveryAttempt) -> Self:
         return cls(**{name: getattr(attempt, name) for name in cls.model_fields})
+
+
+class DeliveryView(BaseModel):
+    """An event that is, or was, owed to one receiver."""
+
+    id: UUID
+    event: EventView
+    endpoint_id: UUID | None = Field(description="Null where the address came with the job")
+    url: str
+    state: DeliveryState
+    attempt_count: int
+    last_attempt: AttemptView | None
+    next_attempt_at: Utc | None
+    created_at: Utc
+    finished_at: Utc | None
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> Self:
+        return cls(**_delivered(delivery))
 
 
 class DeliveryDetail(DeliveryView):
@@ -237,6 +238,7 @@ def _delivered(delivery: Delivery) -> dict[str, Any]:
         "url": delivery.url,
         "state": delivery.state,
         "attempt_count": delivery.attempts,
+        "last_attempt": None if delivery.last_attempt is None else AttemptView.of(delivery.last_attempt),
         "next_attempt_at": delivery.due_at if delivery.state is DeliveryState.PENDING else None,
         "created_at": delivery.created_at,
         "finished_at": delivery.finished_at,

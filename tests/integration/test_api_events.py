@@ -22,7 +22,7 @@ from tests.moves import claim, done, finish, move
 from tests.submitting import submit
 from voxqueue.database.session import Sessions
 from voxqueue.fleet import EngineStatus, Fleet, StageReport, WorkerReport
-from voxqueue.jobs import lifecycle
+from voxqueue.jobs import lifecycle, repository
 from voxqueue.jobs.changes import Announcer
 from voxqueue.jobs.kinds import Kind
 from voxqueue.jobs.states import JobState
@@ -136,6 +136,27 @@ def test_who_comes_back_is_not_told_the_same_again(api: httpx.Client, api_url: s
         assert stream.next() == told
 
 
+def test_a_state_that_comes_again_is_told_again(
+    api: httpx.Client, api_url: str, sessions: Sessions, announce: Callable[[str, JobState], None]
+) -> None:
+    """Else whoever came back with that state as the last one would take the job for running."""
+    job_id = submit(api, Kind.REPLY)
+
+    def put_back() -> None:
+        move(sessions, lifecycle.put_back(UUID(job_id), claim(sessions, job_id)))
+
+    put_back()
+    with following(api_url, f"/v1/jobs/{job_id}/events") as stream:
+        queued = stream.next()
+    with following(api_url, f"/v1/jobs/{job_id}/events", **{"Last-Event-ID": queued.id}) as stream:
+        attempt = claim(sessions, job_id)
+        announce(job_id, JobState.RUNNING)
+        assert stream.next().body["state"] == "running"
+        move(sessions, lifecycle.put_back(UUID(job_id), attempt))
+        announce(job_id, JobState.QUEUED)
+        assert stream.next() == queued
+
+
 def test_a_deleted_job_ends_its_stream(api: httpx.Client, api_url: str) -> None:
     job_id = submit(api, Kind.REPLY)
     with following(api_url, f"/v1/jobs/{job_id}/events") as stream:
@@ -173,6 +194,14 @@ def test_a_tenant_hears_of_each_of_its_jobs(
             told[line["id"]] = line
     assert told[first] == {"id": first, "kind": "reply", "state": "running", "stage": "llm", "progress": 0}
     assert (told[second]["state"], told[second]["kind"]) == ("queued", "chat")
+
+
+def test_any_number_of_jobs_can_be_told_of_at_once(api: httpx.Client, sessions: Sessions) -> None:
+    """After a pause of the database many have changed, and Postgres takes no more than 65,535 parameters."""
+    job_id = UUID(submit(api, Kind.REPLY))
+    with sessions() as session:
+        [line] = repository.lines(session, {job_id, *(uuid4() for _ in range(70_000))})
+    assert (line.id, line.state, line.progress) == (job_id, JobState.QUEUED, 0)
 
 
 def test_a_stranger_hears_of_none(

@@ -60,7 +60,8 @@ def test_a_job_shows_each_stage_as_it_is_committed(api: httpx.Client, sessions: 
     assert api_answer["transcript"]["text"] == "When do you open? Thank you."
     assert api_answer["transcript"]["segments"][1]["end"] == 3725.0405
     assert api_answer["reply"] is None
-    assert api_answer["links"] == {"self": path, "cancel": f"{path}/cancel", "transcript": f"{path}/transcript"}
+    links = {name: f"{path}/{name}" for name in ("events", "cancel", "transcript")}
+    assert api_answer["links"] == {"self": path, **links}
     stt, llm, tts = api_answer["stages"]
     assert stt["wait_ms"] >= 0
     assert moment(stt["started_at"]) < moment(stt["finished_at"])
@@ -87,7 +88,7 @@ def test_a_job_shows_each_stage_as_it_is_committed(api: httpx.Client, sessions: 
         "size": 10,
         "sample_rate": 24_000,
     }
-    assert ended["links"] == {"self": path, "transcript": f"{path}/transcript", "audio": f"{path}/audio"}
+    assert ended["links"] == {"self": path, **{name: f"{path}/{name}" for name in ("events", "transcript", "audio")}}
     assert moment(ended["created_at"]) <= moment(ended["started_at"]) <= moment(ended["finished_at"])
     assert SPEECH_KEY not in answer.text, "keys are ours"
     assert "notes/" not in answer.text
@@ -140,7 +141,7 @@ def test_a_failed_job_says_why_and_keeps_what_it_had(api: httpx.Client, sessions
     }
     assert [run["state"] for run in shown["stages"]] == ["succeeded", "failed", "canceled"]
     assert shown["transcript"]["text"]
-    assert set(shown["links"]) == {"self", "retry", "transcript"}
+    assert set(shown["links"]) == {"self", "events", "retry", "transcript"}
 
 
 def test_silence_is_a_success_whose_later_stages_say_why_they_were_skipped(
@@ -160,7 +161,7 @@ def test_silence_is_a_success_whose_later_stages_say_why_they_were_skipped(
     assert shown["transcript"] == nothing | unknown
     assert [(run["state"], run["reason"]) for run in shown["stages"][1:]] == [("skipped", "nothing was said")] * 2
     assert (shown["reply"], shown["audio"]) == (None, None)
-    assert set(shown["links"]) == {"self", "transcript"}
+    assert set(shown["links"]) == {"self", "events", "transcript"}
 
 
 def test_a_retried_stage_shows_its_failures(api: httpx.Client, sessions: Sessions) -> None:
@@ -234,7 +235,7 @@ def test_a_canceled_job_keeps_its_transcript_and_its_worker_loses_it(api: httpx.
     shown = answer.json()
     assert (shown["state"], shown["error"]) == ("canceled", None)
     assert [run["state"] for run in shown["stages"]] == ["succeeded", "canceled", "canceled"]
-    assert set(shown["links"]) == {"self", "retry", "transcript"}
+    assert set(shown["links"]) == {"self", "events", "retry", "transcript"}
     with sessions.begin() as session:
         late = lifecycle.succeed(UUID(job_id), attempt, done(Stage.LLM))
         assert lifecycle.move(session.connection(), [late]) == [None]

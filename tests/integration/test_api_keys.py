@@ -136,6 +136,7 @@ def test_a_key_does_what_its_scopes_allow_and_is_told_which_one_lacks(keyed: htt
         answer = keyed.request(method, path, headers=bearer(reader))
         assert "jobs:write" in refused(answer, 403, "forbidden")
         assert answer.json()["scope"] == "jobs:write"
+        assert "`voxqueue keys create --name NAME --scope jobs:write`" in answer.json()["detail"]
     admin = make_key(sessions, Scope.ADMIN)
     assert keyed.post(f"{job}/cancel", headers=bearer(admin)).status_code == 200
 

@@ -19,7 +19,7 @@ from api.admission import Admission, Tally, _wait_s
 from tests.integration.conftest import serving
 from tests.keys import TEXT, bearer, first_line, make_key, refused
 from voxqueue.database.session import Sessions
-from voxqueue.errors import TooManyJobs
+from voxqueue.errors import DatabaseUnavailable, TooManyJobs
 from voxqueue.jobs import load
 from voxqueue.keys.caller import ANYBODY, Scope
 from voxqueue.settings import ApiSettings, LimitsSettings, RedisSettings, Settings
@@ -351,4 +351,23 @@ def test_what_was_given_back_can_be_taken_again(sessions: Sessions) -> None:
     admission.admit(ANYBODY).settle(accepted=True)
     with pytest.raises(TooManyJobs):
         admission.admit(ANYBODY)
+    admission.close()
+
+
+def test_whoever_cannot_be_let_in_for_want_of_a_count_takes_no_room(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each outage of the database would leave a key with less room, until the process ends."""
+    answers: Iterator[int | DatabaseUnavailable] = iter([DatabaseUnavailable("away"), 0])
+
+    def queued(session: Session) -> int:
+        if isinstance(answer := next(answers), DatabaseUnavailable):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(load, "queued", queued)
+    admission = Admission(sessions, LimitsSettings(open_jobs=1))
+    with pytest.raises(DatabaseUnavailable):
+        admission.admit(ANYBODY)
+    admission.admit(ANYBODY).settle(accepted=False)
     admission.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from sqlalchemy import text
 
 import voxqueue
 from api.counts import QueueCounts
@@ -14,6 +15,7 @@ from api.fleet_report import FleetReports
 from tests.integration.conftest import serving
 from tests.keys import bearer, make_key
 from tests.moves import claim
+from tests.patience import until
 from tests.problems import fields, refused
 from tests.starts import warmed
 from tests.submitting import submit
@@ -24,6 +26,7 @@ from voxqueue.jobs.kinds import Kind
 from voxqueue.keys.caller import Scope
 from voxqueue.settings import ApiSettings, DatabaseSettings, RedisSettings, Settings, StorageSettings
 from voxqueue.stages import Stage
+from voxqueue.urls import for_psql
 from workers.heartbeat import FleetBeat
 
 pytestmark = pytest.mark.integration
@@ -183,6 +186,19 @@ def test_without_a_database_the_fleet_is_reported_without_its_queues(api_setting
     with serving(api_settings.model_copy(update={"database": NO_DATABASE})) as url:
         answer = httpx.get(f"{url}/api/ready", timeout=20)
     assert (answer.status_code, answer.json()["queues"]) == (200, None)
+
+
+def test_a_database_that_hangs_holds_up_no_question_about_the_fleet(
+    api_settings: Settings, fleet: Fleet, sessions: Sessions
+) -> None:
+    """Who asks has a few seconds of patience, a statement has thirty."""
+    fleet.beat(report("a", EngineStatus.READY))
+    with serving(api_settings) as url, sessions() as session:
+        session.execute(text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"))
+        answer = httpx.get(f"{url}/api/ready", timeout=15)
+        assert (answer.status_code, answer.json()["queues"]) == (200, None)
+        session.rollback()
+        until(lambda: httpx.get(f"{url}/api/ready").json()["queues"])
 
 
 def test_a_stage_that_takes_long_says_how_long(api: httpx.Client, fleet: Fleet) -> None:
@@ -360,7 +376,7 @@ def test_what_runs_here(api: httpx.Client, api_settings: Settings, fleet: Fleet)
 def test_an_unexpected_error_is_logged_and_says_nothing(
     api_settings: Settings, postgres: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with psycopg.connect(postgres.replace("postgresql+psycopg", "postgresql")) as connection:
+    with psycopg.connect(for_psql(postgres)) as connection:
         connection.execute("CREATE ROLE nobody LOGIN")
     without_rights = DatabaseSettings(url=postgres.replace("postgres@", "nobody@"))
     with serving(api_settings.model_copy(update={"database": without_rights})) as url:

@@ -98,7 +98,7 @@ def test_a_result_that_may_still_come_is_409(
     claim(sessions, job_id)
     refused(api.get(path), 409, "result-not-ready")
     api.post(f"/v1/jobs/{job_id}/cancel")
-    assert "canceled" in refused(api.get(path), 404, "not-found")
+    assert f"it was canceled before its stage {stage} was done" in refused(api.get(path), 404, "not-found")
 
 
 def test_a_result_that_the_kind_does_not_have_is_404(api: httpx.Client) -> None:
@@ -111,7 +111,8 @@ def test_speech_that_was_skipped_is_404(api: httpx.Client, sessions: Sessions) -
     job_id = submit(api)
     attempt = claim(sessions, job_id)
     move(sessions, lifecycle.succeed(UUID(job_id), attempt, done(Stage.LLM, {"text": ""}), (skipped(Stage.TTS),)))
-    assert "skipped" in refused(api.get(f"/v1/jobs/{job_id}/audio"), 404, "not-found")
+    detail = refused(api.get(f"/v1/jobs/{job_id}/audio"), 404, "not-found")
+    assert detail == "The job has no speech, and brings none any more: nothing was said."
 
 
 # --- speech -----------------------------------------------------------------------------------------------------------

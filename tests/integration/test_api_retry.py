@@ -13,7 +13,6 @@ import redis
 from sqlalchemy import text
 
 from tests.command import voxqueue
-from tests.engines import AnyEngine
 from tests.moves import claim, done, finish, move
 from tests.problems import refused
 from tests.submitting import submit
@@ -29,6 +28,7 @@ from voxqueue.queue import JobQueue
 from voxqueue.settings import FakeSettings, JobsSettings, Settings, StageSettings
 from voxqueue.stages import Stage
 from voxqueue.storage import open_store
+from workers.engines.base import AnyEngine
 from workers.engines.llm.fake import FakeLlmEngine
 from workers.engines.stt.fake import FakeSttEngine
 from workers.engines.tts.fake import FakeTtsEngine
@@ -289,7 +289,7 @@ def test_the_client_and_the_command_line_retry(api: httpx.Client, api_url: str, 
     failed_at(sessions, job_id, Stage.LLM)
     with Client(api_url) as client:
         assert client.retry(job_id).state == "queued"
-        with pytest.raises(ApiError, match="The job is queued"):
+        with pytest.raises(ApiError, match="The job is still queued"):
             client.retry(job_id)
     failed_at(sessions, job_id, Stage.LLM)
     ran = voxqueue("job", "retry", job_id, "--url", api_url)

@@ -72,7 +72,8 @@ def test_a_voice_note_is_stored_queued_and_answered_with_its_job(
     }
     assert [run["stage"] for run in shown["stages"]] == ["stt", "llm", "tts"]
     assert {run["state"] for run in shown["stages"]} == {"pending"}
-    assert shown["links"] == {"self": f"/v1/jobs/{shown['id']}", "cancel": f"/v1/jobs/{shown['id']}/cancel"}
+    path = f"/v1/jobs/{shown['id']}"
+    assert shown["links"] == {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"}
     assert shown["created_at"].endswith("Z")
 
     assert api.get(answer.headers["location"]).json() == shown, "the answer is what the database holds"
@@ -94,7 +95,7 @@ def _blob(settings: Settings, key: str) -> Path:
 
 
 def test_a_recording_alone_is_enough(api: httpx.Client, note: bytes) -> None:
-    usual = {"language": "", "task": "", "prompt": "", "word_timestamps": "false"}
+    usual = {"language": "", "task": "", "prompt": "", "metadata": "", "webhook_events": "", "word_timestamps": "false"}
     shown = api.post("/v1/voice-notes", files={"file": ("a", note)}, data=usual).json()
     assert shown["options"] == {}
     assert (shown["kind"], shown["language"], shown["voice"], shown["priority"], shown["metadata"]) == (

@@ -39,7 +39,8 @@ def test_a_worker_that_says_nothing_is_ill(monkeypatch: pytest.MonkeyPatch, redi
     said = here(monkeypatch, redis_url)
     fleet.leave("w@here")
     assert said.exit_code == 1
-    assert "has reported" in said.stderr
+    assert f"of the host {socket.gethostname()} has reported" in said.stderr
+    assert "`voxqueue ready check`" in said.stderr, "most who run it by hand want the fleet"
 
 
 @pytest.mark.parametrize("status", [EngineStatus.LOADING, EngineStatus.WARMING, EngineStatus.READY])
@@ -58,7 +59,7 @@ def test_a_worker_without_an_engine_is_ill(monkeypatch: pytest.MonkeyPatch, redi
     said = here(monkeypatch, redis_url)
     fleet.leave("w@here")
     assert said.exit_code == 1
-    assert "Error: get the model" in said.stderr
+    assert "Error: stt: get the model" in said.stderr
 
 
 def test_nobody_knows_without_redis(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,18 +1,28 @@
-"""How often those who wait for a job look at the database: seldom while Redis is heard, each second while it is not."""
+"""How often those who wait for a job look at the database: seldom while Redis is heard, each second while it is not.
+
+And how much is kept for those who follow many jobs and do not read.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from api import following
+from api.following import JobFeed
 from api.waiting import JobWatch
 from tests.fault.proxy import Proxy
 from voxqueue.embedded.processes import free_port
+from voxqueue.jobs.changes import Announcer
+from voxqueue.jobs.kinds import Kind
+from voxqueue.jobs.repository import JobLine
+from voxqueue.jobs.states import JobState
 from voxqueue.settings import RedisSettings
+from voxqueue.stages import Stage
 
 pytestmark = pytest.mark.integration
 
@@ -95,3 +105,39 @@ def test_nobody_hears_before_redis_has_said_so(redis_url: str) -> None:
         run(asked())
     finally:
         proxy.close()
+
+
+def test_a_reader_who_does_not_read_is_kept_the_newest_jobs_only(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection on which nobody reads may stay open for days, and what is kept for it must not grow meanwhile."""
+    monkeypatch.setattr(following, "MOST_NEWS", 3)
+    settings = RedisSettings(url=redis_url)
+    job_ids = [uuid4() for _ in range(10)]
+    shown = []
+
+    def load(ids: Collection[UUID]) -> list[JobLine]:
+        changed = [job_id for job_id in job_ids if job_id in ids]
+        return [JobLine(job_id, "t", Kind.REPLY, JobState.RUNNING, Stage.LLM, 0) for job_id in changed]
+
+    def show(line: JobLine) -> bytes:
+        shown.append(line.id)
+        return line.id.bytes
+
+    async def followed() -> None:
+        watch, announcer = JobWatch(settings), Announcer(settings)
+        feed = JobFeed(watch, load, show)
+        stream = feed.follow("t")
+        async with watch.listening(), feed.running():
+            await asyncio.wait_for(_until(lambda: watch.hears), 5)
+            first = asyncio.create_task(anext(stream))
+            await asyncio.sleep(0)  # from here on it follows
+            announcer.announce(job_ids[0], JobState.RUNNING)
+            assert await asyncio.wait_for(first, 10) == job_ids[0].bytes
+            for job_id in job_ids[1:]:
+                announcer.announce(job_id, JobState.RUNNING)
+            await asyncio.wait_for(_until(lambda: shown == job_ids), 10)
+            assert await asyncio.wait_for(anext(stream), 10) == b"".join(job_id.bytes for job_id in job_ids[-3:])
+        announcer.close()
+
+    run(followed())

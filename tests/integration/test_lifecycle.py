@@ -75,6 +75,26 @@ def test_a_job_goes_through_its_stages_and_each_is_written_down(sessions: Sessio
     assert all(run.finished_at and run.wait_ms is not None and run.batch_size == 2 for run in job.runs)
 
 
+def test_a_stage_ended_when_its_work_did_and_none_begins_before_that(sessions: Sessions) -> None:
+    """A checkpoint is committed beside the next stage: told by the commits, the two would overlap."""
+    job_id = queue_job(sessions)
+    with sessions.begin() as session:
+        session.execute(text("UPDATE stage_runs SET ready_at = now() - interval '1 hour' WHERE ready_at IS NOT NULL"))
+    assert claim(sessions, job_id)
+    first = replace(done(Stage.LLM), started_ms_ago=2_000, ms_ago=1_000)
+    move(sessions, lifecycle.proceed(job_id, 1, first, Stage.TTS, lease_s=60))
+    llm, tts = load(sessions, job_id).runs
+    assert llm.started_at
+    assert llm.finished_at
+    assert (llm.finished_at - llm.started_at).total_seconds() == pytest.approx(1)
+    assert tts.ready_at == llm.finished_at
+
+    told_sooner = replace(done(Stage.TTS), started_ms_ago=60_000, ms_ago=50_000)
+    move(sessions, lifecycle.succeed(job_id, 1, told_sooner))
+    llm, tts = load(sessions, job_id).runs
+    assert tts.started_at == tts.finished_at == llm.finished_at
+
+
 def test_only_one_of_many_workers_gets_a_job(sessions: Sessions) -> None:
     jobs = [queue_job(sessions) for _ in range(20)]
     won: list[UUID] = []

@@ -11,6 +11,7 @@ from voxqueue.database.base import Base
 from voxqueue.database.migrate import alembic_config, upgrade
 from voxqueue.database.session import database_errors
 from voxqueue.errors import DatabaseUnavailable, MisconfiguredError
+from voxqueue.urls import for_psql
 
 pytestmark = pytest.mark.integration
 
@@ -18,14 +19,14 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def empty_database(postgres: str) -> str:
     name = f"empty_{uuid4().hex[:12]}"
-    with psycopg.connect(postgres.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+    with psycopg.connect(for_psql(postgres), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     return postgres.replace("/voxqueue?", f"/{name}?")
 
 
 def test_a_database_that_cannot_hold_every_language_is_refused(postgres: str) -> None:
     name = f"ascii_{uuid4().hex[:12]}"
-    with psycopg.connect(postgres.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+    with psycopg.connect(for_psql(postgres), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
     with pytest.raises(MisconfiguredError, match=r"encoded in SQL_ASCII.*createdb --encoding UTF8"):
         upgrade(postgres.replace("/voxqueue?", f"/{name}?"))

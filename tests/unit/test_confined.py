@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -287,6 +289,29 @@ def test_children_that_cannot_be_made_are_no_fault_of_the_upload() -> None:
     assert caught.value.retry_after
 
 
+@contextmanager
+def without_descriptors() -> Iterator[None]:
+    """Inside the block, this process can open nothing more."""
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as opened:
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, usual)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, usual[1]))
+        with suppress(OSError):
+            while True:
+                opened.enter_context(open(os.devnull, "rb"))
+        yield
+
+
+def test_who_is_out_of_descriptors_is_asked_to_come_back() -> None:
+    """A crowd of open connections is no fault of the upload, nor of ours that a traceback would show."""
+    with Confined(tasks="tests.confined_tasks", children=1, uses=1) as confined:
+        before = len(os.listdir("/proc/self/fd"))
+        with without_descriptors(), pytest.raises(Unavailable):
+            confined.ask("echo", io.BytesIO(b"a"))
+        assert confined.ask("echo", io.BytesIO(b"b")) == ["b", {}]
+        assert len(os.listdir("/proc/self/fd")) <= before, "descriptors were left behind"
+
+
 def test_who_finds_no_free_place_in_time_is_asked_to_come_back() -> None:
     with (
         Confined(Bounds(wall_s=1.5), tasks=TASKS, children=1) as confined,
@@ -348,6 +373,14 @@ def test_other_systems_read_uploads_unconfined_and_say_so(
         assert isinstance(examiner, Unconfined)
         assert confined_probe(examiner, io.BytesIO(NOTE), max_seconds=9, min_seconds=0).container == "ogg"
     assert "unconfined" in caplog.text
+
+
+def test_a_reader_that_breaks_unconfined_is_an_error_of_ours_too() -> None:
+    """Else a recording that is refused elsewhere would be a fault of the API's there."""
+    upload = io.BytesIO(NOTE)
+    with pytest.raises(AudioCorrupt, match="stops its reader"):
+        Unconfined(TASKS).ask("misbehave", upload, what="something that it does not know")
+    assert upload.tell() == 0
 
 
 def test_a_kernel_that_gives_less_is_named(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -126,8 +126,26 @@ def test_a_stage_is_as_far_as_the_workers_that_it_needs() -> None:
     assert (report.ready, report.state, report.progress) == (False, FleetState.WARMING_UP, 80)
     assert report.workers.by_stage[Stage.STT] == StageCount(warm=1, required=2)
     assert assess([worker("a", stt=READY), worker("b", stt=FAILED)], two).state is FleetState.ERROR
-    assert assess([worker("a", stt=READY)], two).state is FleetState.LOADING_MODELS, "one is still to come"
+    assert assess([worker("a", stt=READY)], two).state is FleetState.INITIALIZING, "one is still to come"
     assert assess([worker("a", stt=READY), worker("b", stt=READY)], two).ready
+
+
+def test_too_few_workers_are_told_from_workers_that_are_on_their_way() -> None:
+    """Else an operator would wait for models that nobody is loading."""
+    three = Requirement.of(ReadySettings(), Stage.STT, 3)
+    warm = [worker("a", stt=READY, llm=LOADING)]
+    short = assess(warm, three)
+    assert (short.ready, short.state) == (False, FleetState.INITIALIZING)
+    assert short.errors == [
+        "stt: 1 of 3 workers that are needed have it warm, and only 1 serves it. Start more, or ask for fewer."
+    ]
+    two_of_three = assess([*warm, worker("b", stt=LOADING)], three)
+    assert two_of_three.state is FleetState.LOADING_MODELS, "which is true of one of them"
+    assert two_of_three.errors
+    assert not assess([*warm, worker("b", stt=LOADING), worker("c", stt=LOADING)], three).errors
+    nobody = assess(warm, Requirement.of(ReadySettings(), Stage.TTS, 2))
+    assert (nobody.state, nobody.errors) == (FleetState.INITIALIZING, ["tts: no worker serves it. Start 2."])
+    assert not assess([], three).errors, "a fleet that is about to report is no error"
 
 
 # --- optional stages --------------------------------------------------------------------------------------------------

@@ -137,6 +137,11 @@ def hung_up(right: Said) -> Said:
     raise ConnectionResetError
 
 
+def ended(right: Said) -> Said:
+    """The server ends after the headers, which some send before they have come to a request."""
+    return Said(headers=right.headers, missing=len(right.body))
+
+
 OLLAMA_FAULTS: dict[str, tuple[Fault, type[VoxqueueError], str]] = {
     "bad request": (ollama_says(400, "no such role"), EngineRefused, "no such role"),
     "vanished": (ollama_says(404, "model 'tiny' not found"), EngineUnavailable, "not pulled: ollama pull tiny"),
@@ -148,6 +153,7 @@ OLLAMA_FAULTS: dict[str, tuple[Fault, type[VoxqueueError], str]] = {
     "garbage": (instead(Said(body=b"<html>\n")), EngineFailed, "is VOXQUEUE_OLLAMA_URL right?"),
     "mid-stream": (instead(Said(body=b'{"error": "out of luck"}\n')), EngineFailed, "out of luck"),
     "hung up": (hung_up, EngineUnavailable, "hung up before it answered"),
+    "ended": (ended, EngineUnavailable, "hung up before it answered"),
     "cut": (cut, EngineFailed, "broke off"),
     "unfinished": (unfinished, EngineFailed, "broke off"),
 }
@@ -190,6 +196,7 @@ OPENAI_FAULTS: dict[str, tuple[Fault, type[VoxqueueError], str]] = {
     "garbage": (instead(Said(body=b"data: <html>\n\n")), EngineFailed, "is VOXQUEUE_OPENAI_URL right?"),
     "mid-stream": (instead(stream('{"error": {"message": "out of luck"}}')), EngineFailed, "out of luck"),
     "hung up": (hung_up, EngineUnavailable, "hung up before it answered"),
+    "ended": (ended, EngineUnavailable, "hung up before it answered"),
     "cut": (cut, EngineFailed, "broke off: peer closed connection"),
     "unfinished": (lambda right: stream(*[]), EngineFailed, "broke off"),
 }

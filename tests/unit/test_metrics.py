@@ -1,12 +1,17 @@
 """Where numbers come from: what a model call had to do, what GPUs tell, and who is counted at all."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
 import pynvml
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, make_wsgi_app
 
+from api.questions import Question
 from voxqueue.metrics.exposition import Exposition
 from voxqueue.metrics.gpu import GpuCollector
 from voxqueue.settings import Settings, StageSettings
@@ -133,3 +138,28 @@ def test_a_collector_is_shown_only_while_it_is_wanted() -> None:
         assert b"voxqueue_gpu_memory_used_bytes" in exposition.render("")[0]
     assert b"voxqueue_gpu_memory_used_bytes" not in exposition.render("")[0]
     assert b"_created" not in exposition.render("")[0]
+
+
+def test_metrics_can_be_asked_for_by_their_names() -> None:
+    """Prometheus' own way to fetch less, which the library's server leaves to us; it ended in a traceback."""
+    said: list[str] = []
+    query = "name[]=voxqueue_gpu_memory_used_bytes"
+    asked = {"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics", "QUERY_STRING": query}
+    answer = make_wsgi_app(Exposition(GpuCollector()))(asked, lambda status, headers: said.append(status))
+    page = b"".join(answer)
+    assert said == ["200 OK"]
+    assert b"voxqueue_gpu_memory_used_bytes{" in page
+    assert b"voxqueue_build" not in page
+
+
+def test_what_hangs_is_waited_for_all_at_once() -> None:
+    """Prometheus gives up after ten seconds, and four that hang one after the other would take longer."""
+    go_on = threading.Event()
+    with ThreadPoolExecutor(4) as background, ExitStack() as at_the_end:
+        at_the_end.callback(go_on.set)
+        began = time.monotonic()
+        first, *others = [Question(go_on.wait, background, 0.5).ask() for _ in range(4)]
+        assert first() is None
+        waited = time.monotonic() - began
+        assert [answer() for answer in others] == [None, None, None]
+        assert time.monotonic() - began < 2 * waited

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from api.app import create_app
 from voxqueue.cli.settings import groups
 from voxqueue.errors import MisconfiguredError
 from voxqueue.settings import ENGINES, Settings, settings
@@ -135,3 +136,35 @@ def test_what_kubernetes_tells_of_services_with_our_name_is_no_misspelt_setting(
         "VOXQUEUE_PORT": "tcp://10.0.0.1:8000",
     }
     assert unknown_variables(told_by_kubernetes) == {}
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_value_in_a_list_is_told_once_and_of_the_variable_that_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = refusal(monkeypatch, "VOXQUEUE_WEBHOOKS_PORTS", "443,x")
+    assert said == "VOXQUEUE_WEBHOOKS_PORTS: must be a whole number. See `voxqueue settings --markdown`."
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("DATABASE_URL", None), ("REDIS_URL", None), ("STORAGE_DIR", None), ("WEBHOOKS_ALLOW_NETWORKS", "home")],
+)
+def test_an_api_that_cannot_do_its_work_does_not_start_and_says_why(
+    name: str, value: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Else the server would show a traceback, or the first request that needs it would be told of a fault of ours."""
+    monkeypatch.delenv("VOXQUEUE_S3_BUCKET", raising=False)
+    enough = {"DATABASE_URL": "postgresql://h/d", "REDIS_URL": "redis://h/0", "STORAGE_DIR": str(tmp_path)}
+    for setting, given in {**enough, name: value}.items():
+        if given is None:
+            monkeypatch.delenv(f"VOXQUEUE_{setting}", raising=False)
+        else:
+            monkeypatch.setenv(f"VOXQUEUE_{setting}", given)
+    with pytest.raises(SystemExit):
+        create_app()
+    said = capsys.readouterr().err
+    assert f"VOXQUEUE_{name}" in said
+    assert (said.startswith("Error: "), said.count("\n")) == (True, 1)

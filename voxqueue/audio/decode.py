@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -18,9 +17,7 @@ from voxqueue.audio.formats import SNIFF_BYTES, sniff
 from voxqueue.audio.opening import MAX_CHANNELS, TimedReader, audio_stream, opened
 from voxqueue.audio.outline import check_outline
 from voxqueue.errors import AudioCorrupt, AudioTooLong, DeadlineExceeded, EmptyAudio
-from voxqueue.stages import SAMPLE_RATE
-
-Samples = npt.NDArray[np.float32]
+from voxqueue.stages import SAMPLE_RATE, Samples
 
 MAX_DAMAGED = 1_000
 """How many damaged packets are skipped before a recording is given up."""

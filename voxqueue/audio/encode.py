@@ -8,10 +8,10 @@ from typing import cast
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.audio.stream import AudioStream
 
 from voxqueue.audio.formats import AudioFormat
+from voxqueue.stages import Samples
 
 SHORTEST_S = 0.02
 """What is shorter is filled up with silence: codecs write nothing for less, and players fail on an empty file."""
@@ -41,7 +41,7 @@ _ENCODINGS = {
 }
 
 
-def encode(samples: npt.NDArray[np.float32], sample_rate: int, audio_format: AudioFormat) -> bytes:
+def encode(samples: Samples, sample_rate: int, audio_format: AudioFormat) -> bytes:
     """Encode mono samples in [-1, 1], shape ``[n]``, 8,000 to 48,000 per second, as a file.
 
     What is louder is clipped. What is shorter than `SHORTEST_S`, an empty waveform too, is filled up with silence.
@@ -57,7 +57,7 @@ def encode(samples: npt.NDArray[np.float32], sample_rate: int, audio_format: Aud
     return _with_codec(clean, sample_rate, _ENCODINGS[audio_format])
 
 
-def check_waveform(samples: npt.NDArray[np.float32], sample_rate: int) -> None:
+def check_waveform(samples: Samples, sample_rate: int) -> None:
     """Raise ValueError unless the samples have the shape ``[n]`` and there are 8,000 to 48,000 of them per second."""
     if samples.ndim != 1:
         raise ValueError(f"samples must have the shape [n], not {samples.shape}")
@@ -65,14 +65,14 @@ def check_waveform(samples: npt.NDArray[np.float32], sample_rate: int) -> None:
         raise ValueError(f"sample_rate must lie between 8000 and 48000, not {sample_rate}")
 
 
-def _wav(samples: npt.NDArray[np.float32], sample_rate: int) -> bytes:
+def _wav(samples: Samples, sample_rate: int) -> bytes:
     """16-bit PCM. Written by hand: FFmpeg takes fifty times as long."""
     pcm = np.rint(samples * 32_767).astype("<i2").tobytes()
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, sample_rate, 2 * sample_rate, 2, 16)
     return struct.pack("<4sI4s", b"RIFF", 36 + len(pcm), b"WAVE") + form + struct.pack("<4sI", b"data", len(pcm)) + pcm
 
 
-def _with_codec(samples: npt.NDArray[np.float32], sample_rate: int, encoding: _Encoding) -> bytes:
+def _with_codec(samples: Samples, sample_rate: int, encoding: _Encoding) -> bytes:
     rates = av.Codec(encoding.codec, "w").audio_rates or [sample_rate]
     rate = min(r for r in rates if r >= max(sample_rate, encoding.lowest_rate))  # upwards, so that nothing is lost
     out = io.BytesIO()
@@ -88,10 +88,8 @@ def _with_codec(samples: npt.NDArray[np.float32], sample_rate: int, encoding: _E
         resampler = av.AudioResampler(encoding.sample_format, "mono", rate, codec.frame_size)
         whole = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
         whole.sample_rate = sample_rate
-        whole.pts, whole.time_base = (
-            0,
-            Fraction(1, sample_rate),
-        )  # else the file would not say what the codec put before
+        # Else the file would not say what the codec put before.
+        whole.pts, whole.time_base = 0, Fraction(1, sample_rate)
         for part in (whole, None):
             for frame in resampler.resample(part):
                 file.mux(stream.encode(frame))

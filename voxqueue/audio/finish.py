@@ -7,13 +7,11 @@ from fractions import Fraction
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.error import BlockingIOError as NothingMore
 from av.error import EOFError as AtEnd
 
 from voxqueue.audio.encode import check_waveform
-
-Samples = npt.NDArray[np.float32]
+from voxqueue.stages import Samples
 
 LOUDNESS_LUFS = -19.0
 """Integrated loudness by ITU-R BS.1770: for one channel, what -16 is for the two of a podcast. Speech reaches more

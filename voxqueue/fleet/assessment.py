@@ -48,15 +48,16 @@ class Requirement(BaseModel, frozen=True):
 def assess(workers: Sequence[WorkerReport], requirement: Requirement) -> FleetReport:
     """What the reports mean, held against what is required. Pure; `queues` is left for the caller to add."""
     required = requirement.required
+    engines = [worker for worker in workers if worker.stages]
     stages = {stage: _Standing(stage, workers, required.get(stage)) for stage in Stage}
     asked = [stages[stage] for stage in required]
     ready = all(standing.lacking == 0 for standing in asked)
     services = {stage: standing.service() for stage, standing in stages.items()}
     errors = [f"{stage}: {service.error}" for stage, service in services.items() if service.error]
+    errors += [fault for standing in asked for fault in standing.shortage()] if engines else []
     reasons = {reason for worker in workers for report in worker.stages.values() for reason in report.degraded}
     if ready:
         reasons |= {reason for stage in requirement.optional for reason in stages[stage].loss()}
-    engines = [worker for worker in workers if worker.stages]
     return FleetReport(
         ready=ready,
         state=_state(ready, asked, engines),
@@ -122,9 +123,19 @@ class _Standing:
         last = self.lacking - 1
         return Spread(p50=sorted(eta.p50 for eta in etas)[last], p90=sorted(eta.p90 for eta in etas)[last])
 
-    def status(self) -> EngineStatus:
-        """How far that worker is which is next to become warm. Failed: all others have."""
-        return max(self.cold, key=_furthest).status if self.cold else EngineStatus.WAITING
+    def status(self) -> EngineStatus | None:
+        """How far that worker is which is next to become warm. Failed: all others have. None: there is no other."""
+        return max(self.cold, key=_furthest).status if self.cold else None
+
+    def shortage(self) -> Iterator[str]:
+        """That fewer workers serve the stage than are needed, so that waiting alone will not help."""
+        serving = len(self.reports)
+        if serving == 0 < self.needed:
+            yield f"{self.stage}: no worker serves it. Start {self.needed}."
+        elif serving < self.needed:
+            serve = "serves" if serving == 1 else "serve"
+            standing = f"{self.warm} of {self.needed} workers that are needed have it warm"
+            yield f"{self.stage}: {standing}, and only {serving} {serve} it. Start more, or ask for fewer."
 
     def loss(self) -> Iterator[str]:
         """Why the stage is not there, if nobody has it warm nor is about to."""
@@ -154,4 +165,6 @@ def _state(ready: bool, asked: Sequence[_Standing], engines: Sequence[WorkerRepo
     statuses = {standing.status() for standing in asked if standing.lacking}
     if EngineStatus.FAILED in statuses:
         return FleetState.ERROR
+    if statuses == {None}:  # nothing is being loaded: what is missing is a worker that has not come yet
+        return FleetState.INITIALIZING
     return FleetState.WARMING_UP if EngineStatus.WARMING in statuses else FleetState.LOADING_MODELS

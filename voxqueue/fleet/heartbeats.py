@@ -63,14 +63,10 @@ class Fleet:
 
     def workers(self) -> list[WorkerReport]:
         """Those who have reported lately, by name. Raises `redis.RedisError`."""
-        names = sorted(cast("set[str]", self._redis.smembers(self._names)))
-        if not names:
-            return []
-        found = cast("list[str | None]", self._redis.mget([self._prefix + name for name in names]))
-        gone = [name for name, report in zip(names, found, strict=True) if report is None]
-        if gone:
+        left = self._left_under(self._prefix)
+        if gone := [name for name, report in left.items() if report is None]:
             self._redis.srem(self._names, *gone)
-        return [WorkerReport.model_validate_json(report) for report in found if report is not None]
+        return [WorkerReport.model_validate_json(report) for report in left.values() if report is not None]
 
     def get_on(self, goal: str, progress: int) -> int:
         """Of a fleet that is not ready yet, the furthest that anybody has seen it on its way to this goal.
@@ -91,11 +87,8 @@ class Fleet:
 
     def voices(self) -> list[VoicesReport]:
         """Of every worker that has text to speech warm, the voices. Raises `redis.RedisError`."""
-        names = sorted(cast("set[str]", self._redis.smembers(self._names)))
-        if not names:
-            return []
-        found = cast("list[str | None]", self._redis.mget([self._voices_prefix + name for name in names]))
-        return [VoicesReport.model_validate_json(report) for report in found if report is not None]
+        left = self._left_under(self._voices_prefix)
+        return [VoicesReport.model_validate_json(report) for report in left.values() if report is not None]
 
     def check(self) -> None:
         """Return if Redis answers, else raise `redis.RedisError`."""
@@ -103,3 +96,9 @@ class Fleet:
 
     def close(self) -> None:
         self._redis.close()
+
+    def _left_under(self, prefix: str) -> dict[str, str | None]:
+        """What each worker has left there, by name; None where its time is over, or it has left nothing."""
+        names = sorted(cast("set[str]", self._redis.smembers(self._names)))
+        found = cast("list[str | None]", self._redis.mget([prefix + name for name in names])) if names else []
+        return dict(zip(names, found, strict=True))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from voxqueue.jobs.kinds import Priority
@@ -37,7 +37,7 @@ class LostLease:
 def lost_leases(session: Session, lease_s: float, limit: int) -> list[LostLease]:
     """Running jobs whose lease is over. None while the database itself has not been up for as long as a lease lasts:
     nobody could renew one."""
-    up_for_long = func.now() > func.pg_postmaster_start_time() + _seconds(lease_s)
+    up_for_long = func.now() > func.pg_postmaster_start_time() + timedelta(seconds=lease_s)
     columns = (Job.id, Job.attempt, Job.stage, Job.lost_leases, StageRun.started_at.is_not(None))
     lost = (
         select(*columns)
@@ -53,7 +53,7 @@ def expired(session: Session, expire_s: float, limit: int) -> list[Hint]:
     """Queued jobs that have been due for longer than a job may wait, the oldest first."""
     waited = (
         select(Job.id, Job.stage, Job.attempt, Job.priority)
-        .where(Job.state == JobState.QUEUED, Job.due_at < func.now() - _seconds(expire_s))
+        .where(Job.state == JobState.QUEUED, Job.due_at < func.now() - timedelta(seconds=expire_s))
         .order_by(Job.due_at)
         .limit(limit)
     )
@@ -75,7 +75,7 @@ def stale_hints(
         .group_by(running.priority)
         .subquery()
     )
-    is_old = Job.hinted_at < func.now() - _seconds(stale_s)
+    is_old = Job.hinted_at < func.now() - timedelta(seconds=stale_s)
     is_passed_over = Job.priority.in_(empty) | (Job.hinted_at < latest.c.hinted_at - _OUT_OF_ORDER)
     waiting = (
         select(Job.id)
@@ -94,7 +94,3 @@ def stale_hints(
         .execution_options(synchronize_session=False)
     )
     return [Hint(*row) for row in session.execute(hinted)]
-
-
-def _seconds(seconds: float) -> ColumnElement[timedelta]:
-    return func.make_interval(0, 0, 0, 0, 0, 0, seconds)

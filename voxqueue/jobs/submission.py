@@ -84,6 +84,19 @@ def check(
         raise InvalidRequest.of(*faults)
 
 
+def too_long(name: str, limits: LimitsSettings) -> str:
+    """What is wrong with a field that is so long that nobody has read it to its end."""
+    if name == "metadata":
+        return f"has more than the {limits.metadata_bytes:,} bytes of JSON allowed"
+    chars = {
+        "instructions": limits.instructions_chars,
+        "prompt": limits.prompt_chars,
+        "hotwords": limits.prompt_chars,
+        "voice": VOICE_CHARS,
+    }.get(name)
+    return "is far too long" if chars is None else f"has more than the {chars:,} characters allowed"
+
+
 def submit(session: Session, caller: Caller, wishes: Wishes, note: Note | None = None) -> Job:
     """Add the caller's job and its note, in the current trace if there is one. The caller commits, and then hints."""
     job = Job(

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 
 from prometheus_client import REGISTRY, Info, disable_created_metrics, start_http_server
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
+from prometheus_client.registry import Collector, CollectorRegistry
 
 from voxqueue import __version__
 from voxqueue.errors import MisconfiguredError
@@ -20,24 +19,22 @@ _BUILD = Info("voxqueue_build", "The version of Voxqueue that this process runs"
 _BUILD.info({"version": __version__})
 
 
-class Exposition:
+class Exposition(CollectorRegistry):
     """Everything that a process shows: what it has counted, and what these collectors find at each look."""
 
     def __init__(self, *collectors: Collector) -> None:
-        self._collectors: tuple[Collector, ...] = (REGISTRY, *collectors)
-
-    def collect(self) -> Iterator[Metric]:
-        for collector in self._collectors:
-            yield from collector.collect()
+        super().__init__(support_collectors_without_names=True)
+        for collector in (REGISTRY, *collectors):
+            self.register(collector)
 
     @contextmanager
     def showing(self, collector: Collector) -> Iterator[None]:
         """Show what this collector finds as well, inside the block."""
-        self._collectors += (collector,)
+        self.register(collector)
         try:
             yield
         finally:
-            self._collectors = tuple(one for one in self._collectors if one is not collector)
+            self.unregister(collector)
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """All of it as a page in the best form that an Accept header takes, and the page's media type."""

@@ -38,7 +38,7 @@ def receive(
         Unavailable: It cannot be examined right now.
     """
     if upload.seek(0, os.SEEK_END) > limits.upload_bytes:
-        raise BodyTooLarge(f"The recording is larger than the {limits.upload_bytes:,} bytes allowed.")
+        raise BodyTooLarge(too_large(limits))
     upload.seek(0)
     found = confined_probe(examiner, upload, max_seconds=limits.note_seconds, min_seconds=limits.note_min_seconds)
     note_id = new_id()
@@ -55,6 +55,15 @@ def receive(
         size=blob.size,
         sha256=blob.sha256,
         file_name=clean_name(file_name),
+    )
+
+
+def too_large(limits: LimitsSettings) -> str:
+    """What is told of a recording that has more bytes than allowed."""
+    most = limits.upload_bytes
+    return (
+        f"The recording is larger than the {most / 2**20:.4g} MiB ({most:,} bytes) allowed. Send it compressed, as Ogg "
+        "Opus for instance, or in parts."
     )
 
 

@@ -134,8 +134,12 @@ def settings() -> Settings:
     try:
         found = Settings()
     except ValidationError as error:
-        wrong = (f"VOXQUEUE_{'_'.join(map(str, it['loc'])).upper()}: {what_is_expected(it)}" for it in error.errors())
-        raise MisconfiguredError("; ".join(wrong) + ". See `voxqueue settings --markdown`.") from error
+        wrong: dict[str, str] = {}
+        for it in error.errors():
+            # Behind group and field stands a place within a list, which is no part of a variable's name.
+            wrong.setdefault("_".join(map(str, it["loc"][:2])).upper(), what_is_expected(it))
+        words = "; ".join(f"VOXQUEUE_{name}: {expected}" for name, expected in wrong.items())
+        raise MisconfiguredError(f"{words}. See `voxqueue settings --markdown`.") from error
     except SettingsError as error:  # it names a field of ours, and not the variable
         field = str(error).partition('"')[2].partition('"')[0]
         raise MisconfiguredError(f"VOXQUEUE_{field.upper()}, or one that begins so, must be a JSON object.") from error

@@ -23,9 +23,7 @@ class DatabaseSettings(BaseModel):
         from sqlalchemy import make_url  # noqa: PLC0415 - slow to import, and by its rules the address is read
 
         if not self.url:
-            raise MisconfiguredError(
-                "No database: set VOXQUEUE_DATABASE_URL, or use `voxqueue up`, which brings its own."
-            )
+            raise _unset("database", "VOXQUEUE_DATABASE_URL")
         scheme, _, rest = self.url.partition("://")
         # The first two are what hosting providers hand out; we speak through psycopg 3.
         if scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
@@ -46,7 +44,7 @@ class RedisSettings(BaseModel):
 
     def require_url(self) -> str:
         if not self.url:
-            raise MisconfiguredError("No Redis: set VOXQUEUE_REDIS_URL, or use `voxqueue up`, which brings its own.")
+            raise _unset("Redis", "VOXQUEUE_REDIS_URL")
         if not self.url.startswith(("redis://", "rediss://")):
             raise MisconfiguredError("VOXQUEUE_REDIS_URL must begin with redis://, or rediss:// for TLS.")
         try:
@@ -54,6 +52,13 @@ class RedisSettings(BaseModel):
         except ValueError:
             raise _unreadable("VOXQUEUE_REDIS_URL") from None
         return self.url
+
+
+def _unset(server: str, variable: str) -> MisconfiguredError:
+    return MisconfiguredError(
+        f"No {server}: set {variable}, or use `voxqueue up`, which brings its own. To use that of one that runs in "
+        "this folder, enter `. .voxqueue/servers.env` first."
+    )
 
 
 def _unreadable(variable: str) -> MisconfiguredError:

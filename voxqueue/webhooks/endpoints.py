@@ -6,6 +6,7 @@ The caller commits. Knows nothing of HTTP, nor of how anything is sent.
 import base64
 import secrets
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TypedDict
 from uuid import UUID
 
@@ -132,7 +133,7 @@ def rotate(session: Session, tenant: str, endpoint_id: UUID | None, *, overlap_s
     session.execute(
         update(SigningSecret)
         .where(owned, SigningSecret.expires_at.is_(None))
-        .values(expires_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, overlap_s))
+        .values(expires_at=func.now() + timedelta(seconds=overlap_s))
         .execution_options(synchronize_session=False)
     )
     made = _add_secret(session, tenant, endpoint_id)

@@ -96,6 +96,12 @@ class Delivery(Base):
     finished_at: Mapped[datetime | None]
 
     event: Mapped[Event] = relationship(lazy="joined")
+    last_attempt: Mapped["DeliveryAttempt | None"] = relationship(
+        primaryjoin="and_(Delivery.id == foreign(DeliveryAttempt.delivery_id), "
+        "Delivery.attempts == foreign(DeliveryAttempt.number))",
+        viewonly=True,
+        lazy="joined",
+    )
 
 
 class DeliveryAttempt(Base):

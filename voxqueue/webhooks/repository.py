@@ -79,12 +79,15 @@ _CLAIM = text("""
         ) AS candidate
         ORDER BY candidate.due_at LIMIT :limit
     ), locked AS MATERIALIZED (
-        SELECT id FROM deliveries
+        SELECT id, endpoint_id FROM deliveries
         WHERE id IN (SELECT id FROM due) AND state = 'pending' AND (lease_until IS NULL OR lease_until < now())
         FOR UPDATE SKIP LOCKED
     ), claimed AS (
-        UPDATE deliveries SET lease_until = now() + make_interval(secs => :lease_s)
-        FROM locked WHERE deliveries.id = locked.id
+        UPDATE deliveries SET lease_until = now() + make_interval(secs => :lease_s),
+            -- Whoever owed it while the endpoint's address was changed may have read the old one.
+            url = coalesce(webhook_endpoints.url, deliveries.url)
+        FROM locked LEFT JOIN webhook_endpoints ON webhook_endpoints.id = locked.endpoint_id
+        WHERE deliveries.id = locked.id
         RETURNING deliveries.*
     )
     SELECT claimed.id, claimed.url, claimed.host, claimed.attempts, claimed.lease_until, now() AS claimed_at,
@@ -108,14 +111,7 @@ def claim(session: Session, *, limit: int, rooms: Mapping[str, int], lease_s: fl
         lease_s: How long nobody else may take them.
         rotation_s: If two couriers give a tenant its first secret at the same time, how long both sign.
     """
-    rows = session.execute(
-        _CLAIM,
-        {
-            "limit": limit,
-            "rooms": json.dumps(dict(rooms)),
-            "lease_s": lease_s,
-        },
-    ).mappings()
+    rows = session.execute(_CLAIM, {"limit": limit, "rooms": json.dumps(dict(rooms)), "lease_s": lease_s}).mappings()
     secrets: dict[tuple[str, UUID | None], tuple[str, ...]] = {}
     claimed = []
     for row in rows.all():

@@ -56,7 +56,7 @@ def test_ten_hours_in_a_small_file_are_too_long(api: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("data", "field", "words"),
     [
-        ({"kind": "chat"}, "kind", "'chat' is none of voice_note, transcription"),
+        ({"kind": "chat"}, "kind", "'chat' is none of voice_note, transcription; POST /v1/texts takes that kind"),
         ({"kind": "nonsense"}, "kind", "'nonsense'"),
         ({"language": "xx"}, "language", "'xx' is not a language that we know"),
         ({"language": "english"}, "language", "is not a language"),
@@ -128,9 +128,25 @@ def test_too_many_parts_are_refused(api: httpx.Client, note: bytes) -> None:
     assert "Too many files" in refused(api.post("/v1/voice-notes", files=files), 422)
 
 
-def test_a_text_field_as_large_as_a_file_is_refused(api: httpx.Client, note: bytes) -> None:
-    answer = api.post("/v1/voice-notes", files={"file": note, "voice": (None, "x" * 500_000)})
-    assert "exceeded maximum size" in refused(answer, 422)
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("voice", "has more than the 200 characters allowed"),
+        ("instructions", "has more than the 200 characters allowed"),
+        ("prompt", "has more than the 1,000 characters allowed"),
+        ("hotwords", "has more than the 1,000 characters allowed"),
+        ("metadata", "has more than the 4,096 bytes of JSON allowed"),
+        ("kind", "is far too long"),
+    ],
+)
+@pytest.mark.parametrize("size", [20_000, 500_000])
+def test_a_text_field_as_large_as_a_file_is_refused(
+    api: httpx.Client, note: bytes, field: str, words: str, size: int
+) -> None:
+    """It is not read to its end, and yet the caller is told which one it is and what is allowed."""
+    answer = api.post("/v1/voice-notes", files={"file": note, field: (None, "x" * size)})
+    assert refused(answer, 422) == f"{field}: {words}"
+    assert fields(answer) == [field]
 
 
 @pytest.mark.parametrize(

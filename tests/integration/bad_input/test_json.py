@@ -29,7 +29,7 @@ def nested(levels: int) -> dict[str, Any]:
         ({"text": "a\0b"}, "text", "NUL"),
         ({"text": 5}, "text", "must be a text"),
         ({"text": None}, "text", "must be a text"),
-        ({"text": "hi", "kind": "voice_note"}, "kind", "'voice_note' is none of chat, reply, speech"),
+        ({"text": "hi", "kind": "voice_note"}, "kind", "POST /v1/voice-notes takes that kind"),
         ({"text": "hi", "kind": "chat", "file": "x"}, "file", "is not a field that we know"),
         ({"text": "hi", "language": "xx-YY"}, "language", "'xx-YY' is not a language that we know"),
         ({"text": "hi", "instructions": "x" * 201}, "instructions", "more than the 200 allowed"),

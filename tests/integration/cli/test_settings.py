@@ -1,10 +1,7 @@
 """Settings, help and make: what they say is true, and enough."""
 
-import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -70,37 +67,3 @@ def test_help_imports_no_more_than_it_needs() -> None:
     assert shown.returncode == 0
     for command in ("up", "demo", "send", "job", "ready", "api", "worker", "courier", "flower", "migrate", "settings"):
         assert f"\n  {command} " in shown.stdout
-
-
-def make(*words: str) -> subprocess.CompletedProcess[str]:
-    # Not what the make that runs these tests hands on: its flags and its level, which show in the output.
-    ours = ("NOTE", "JSON", "ARGS", "MAKE", "MFLAGS")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    argv = [shutil.which("make") or "make", *words]
-    return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30, cwd=ROOT, env=env)
-
-
-def test_make_prints_what_there_is() -> None:
-    ran = make()
-    assert ran.returncode == 0, ran.stderr
-    named = [line.split()[1] for line in ran.stdout.splitlines()]
-    assert named == ["setup", "demo", "up", "test", "check", "bench", "soak", "fault", "clean"]
-
-
-def test_make_demo_sets_itself_up_without_model_runtimes(tmp_path: Path) -> None:
-    ran = make("-n", "demo", f"VENV={tmp_path / 'venv'}")
-    assert ran.returncode == 0, ran.stderr
-    steps = ran.stdout
-    assert steps.index("-m venv") < steps.index("'.[embedded]'") < steps.index("voxqueue demo")
-    assert "-c constraints.txt" in steps
-    assert "models" not in steps
-
-
-def test_make_names_a_python_that_is_too_old(tmp_path: Path) -> None:
-    old = tmp_path / "python"
-    old.write_text("#!/bin/sh\nexit 1\n")
-    old.chmod(0o755)
-    ran = make("demo", f"VENV={tmp_path / 'venv'}", f"PYTHON={old}")
-    assert ran.returncode != 0
-    assert ran.stdout == ""
-    assert f"Voxqueue needs Python 3.11 or newer, and {old} is not" in ran.stderr

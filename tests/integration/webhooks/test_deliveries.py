@@ -194,6 +194,9 @@ def test_a_delivery_is_shown_with_every_attempt(api: httpx.Client, sessions: Ses
     detail = api.get(owed.headers["location"]).json()
     assert (detail["state"], detail["attempt_count"], detail["next_attempt_at"]) == ("succeeded", 2, None)
     assert detail["data"] == {"endpoint_id": endpoint["id"]}
+    assert shown["last_attempt"] is None
+    [listed] = api.get(DELIVERIES).json()["deliveries"]
+    assert listed["last_attempt"] == detail["last_attempt"] == detail["attempts"][1]
     assert detail["attempts"][0] == {
         "number": 1,
         "started_at": "2026-11-21T09:30:00Z",

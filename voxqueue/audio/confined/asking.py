@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, BinaryIO, Protocol, Self
 
 from voxqueue.audio.confined.children import Child, Nursery
+from voxqueue.audio.confined.tasks import perform
 from voxqueue.errors import AudioCorrupt, AudioError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,6 @@ log = logging.getLogger(__name__)
 TASKS = "voxqueue.audio.confined.tasks"
 
 _DETAIL_CHARS = 500
-_KILLED = {"ended": -signal.SIGKILL}
 _KINDS: tuple[type[AudioError], ...] = (AudioError, *AudioError.__subclasses__())
 _KILLED = {"ended": -signal.SIGKILL}
 _REFUSALS = {kind.code: kind for kind in _KINDS}
@@ -145,9 +145,13 @@ class Confined:
         raise Unavailable(_NO_CHILD, retry_after=2)
 
     def _running(self) -> Nursery:
+        """Raises `Unavailable` where the machine lets none be started."""
         with self._lock:
             if self._nursery is None:
-                self._nursery = Nursery(self._options)
+                try:
+                    self._nursery = Nursery(self._options)
+                except OSError as error:
+                    raise Unavailable(_NO_CHILD, retry_after=2) from error
             return self._nursery
 
     def _discard(self, nursery: Nursery, error: OSError) -> None:
@@ -166,7 +170,7 @@ class Unconfined:
 
     def ask(self, task: str, upload: BinaryIO, **arguments: Any) -> Any:
         """See `Examiner`."""
-        return self._tasks[task](upload, **arguments)
+        return _taken(task, perform(self._tasks, task, upload, arguments))
 
 
 @contextmanager

@@ -52,10 +52,11 @@ class Nursery:
         while (left := until - time.monotonic()) > 0:
             self._channel.settimeout(left)
             message, descriptors, _, _ = socket.recv_fds(self._channel, 1, 3, socket.MSG_CMSG_CLOEXEC)
-            if not message or self._process.poll() is not None:  # those it leaves behind are about to die
+            ended = not message or self._process.poll() is not None  # those it leaves behind are about to die
+            if ended or len(descriptors) < 3:
                 for descriptor in descriptors:
                     os.close(descriptor)
-                raise ConnectionResetError("it has ended")
+                raise OSError("it has ended" if ended else "we may not have more open files")
             channel, upload, pidfd = descriptors
             child = Child(channel, upload, pidfd, self._ask_for_another)
             if child.waits():
