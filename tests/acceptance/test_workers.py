@@ -203,13 +203,14 @@ def test_a_worker_that_hangs_while_it_loads_is_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    "engines",
+    ("engines", "before"),
     [
-        pytest.param({**_FAKE, "VOXQUEUE_FAKE_LOAD_MS": "700"}, id="slow-fakes"),
-        pytest.param({f"VOXQUEUE_{name}_ENGINES": engine for name, engine in _EMBEDDED.items()}, id="embedded"),
+        pytest.param({**_FAKE, "VOXQUEUE_FAKE_LOAD_MS": "700"}, {"LOADING_MODELS"}, id="slow-fakes"),
+        # These load faster than an API starts on a busy machine.
+        pytest.param({f"VOXQUEUE_{name}_ENGINES": engine for name, engine in _EMBEDDED.items()}, set(), id="embedded"),
     ],
 )
-def test_the_fleet_is_never_ready_before_it_is_warm(engines: dict[str, str]) -> None:
+def test_the_fleet_is_never_ready_before_it_is_warm(engines: dict[str, str], before: set[str]) -> None:
     seen: list[tuple[bool, str, int]] = []
     with start(engines, ready_s=None) as stack:
         job: Job | None = None
@@ -233,4 +234,5 @@ def test_the_fleet_is_never_ready_before_it_is_warm(engines: dict[str, str]) -> 
             assert client.wait(job, timeout=_WAIT_S).state == "succeeded"
     progress = [one[2] for one in seen]
     assert progress == sorted(progress), "never backwards"
-    assert {one[1] for one in seen} >= {"LOADING_MODELS", "READY"}
+    assert not seen[0][0], "it was asked from the beginning"
+    assert {one[1] for one in seen} >= {*before, "READY"}

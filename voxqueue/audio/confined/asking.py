@@ -157,7 +157,9 @@ class Confined:
     def _discard(self, nursery: Nursery, error: OSError) -> None:
         with self._lock:
             if self._nursery is nursery:  # we are the first who notice
-                log.error("the nursery of confined children has died or does not stir (%s); starting another", error)
+                # Its words alone: whoever keeps the record would keep the nursery, and with it an open channel.
+                why = str(error)
+                log.error("the nursery of confined children has died or does not stir (%s); starting another", why)
                 nursery.kill()
                 self._nursery = None
 

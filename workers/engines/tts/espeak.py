@@ -148,12 +148,11 @@ def espeak() -> Espeak:
     """This process's espeak-ng, started on first use. It stays: stopping the library gives back a few megabytes only.
 
     Raises:
-        EngineUnusable: The wheel is not installed, or its library does not start.
+        EngineUnusable: The library does not start.
     """
     global _only  # noqa: PLW0603 - the C library is as global as this
     with _making:
         if _only is None:
-            require("espeakng_loader", "embedded", "espeak-ng")
             try:
                 _only = Espeak()
             except OSError as error:
@@ -169,6 +168,7 @@ class EspeakEngine(WholeTtsEngine):
     _espeak: Espeak | None = None
 
     def load(self) -> None:
+        require("espeakng_loader", "embedded", "espeak-ng")
         self._espeak = espeak()
         self.model = "espeak-ng"
 
