@@ -148,9 +148,10 @@ def espeak() -> Espeak:
     """This process's espeak-ng, started on first use. It stays: stopping the library gives back a few megabytes only.
 
     Raises:
-        EngineUnusable: The library does not start.
+        EngineUnusable: The wheel is not installed, or its library does not start.
     """
     global _only  # noqa: PLW0603 - the C library is as global as this
+    require("espeakng_loader", "embedded", "espeak-ng")
     with _making:
         if _only is None:
             try:
@@ -168,7 +169,6 @@ class EspeakEngine(WholeTtsEngine):
     _espeak: Espeak | None = None
 
     def load(self) -> None:
-        require("espeakng_loader", "embedded", "espeak-ng")
         self._espeak = espeak()
         self.model = "espeak-ng"
 
