@@ -41,7 +41,10 @@ _ENV = {
 def measure() -> dict[str, Any]:
     with TemporaryDirectory(prefix="voxqueue-bench-") as folder, running_stack(Path(folder), env=_ENV) as stack:
         api = stack.process("api")
-        with httpx.Client(base_url=stack.api_url, timeout=60) as http:
+        # As many connections as senders: httpx closes those above its usual 20 after every request, while others run.
+        with httpx.Client(
+            base_url=stack.api_url, timeout=60, limits=httpx.Limits(max_keepalive_connections=_SENDERS)
+        ) as http:
             _jobs_per_s(http)  # once for nothing: connections are made, statements prepared
             before = rss_mib(api)
             with _watching(stack.api_url, pollers=0, followers=STREAMS):
