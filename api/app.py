@@ -97,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _put_before_the_routes(app, settings)
     handle_errors(app)
     for room in (
+        readiness,  # asked for most often, by far; the router looks from the first on
         voice_notes,
         texts,
         voices,
@@ -105,7 +106,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         results,
         webhooks,
         deliveries,
-        readiness,
         system,
         operations,
         metrics,
