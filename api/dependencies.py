@@ -126,7 +126,7 @@ async def _waited(
     seconds = min(wanted, services.settings.limits.wait_seconds)
 
     def is_over() -> bool:
-        with services.transaction() as session:
+        with services.reading() as session:
             return repository.state_of(session, job_id, caller.tenant) not in OPEN_STATES
 
     await services.watch.wait(job_id, seconds=seconds, is_over=is_over, has_left=request.is_disconnected)

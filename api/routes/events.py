@@ -26,13 +26,13 @@ def _look(job_id: JobId, services: Use, caller: Calling) -> Look:
     """Looks at the job. Raises `NotFound` while that can still be said by a status."""
 
     def look() -> JobView | None:
-        with services.transaction() as session:
+        with services.reading() as session:
             try:
                 return JobView.of(repository.get(session, job_id, caller.tenant))
             except NotFound:
                 return None
 
-    with services.transaction() as session:
+    with services.reading() as session:
         repository.get(session, job_id, caller.tenant)
     return look
 

@@ -29,7 +29,7 @@ router = APIRouter(prefix=JOBS_PATH, tags=["jobs"])
 )
 def show_job(job_id: JobId, services: Use, caller: Calling, waited: Waited) -> Response:
     """Where the job stands and what it has brought so far. `Prefer: wait=N` waits for it to finish."""
-    with services.transaction() as session:
+    with services.reading() as session:
         job = repository.get(session, job_id, caller.tenant)
     return shown(job, {} if waited is None else {"Preference-Applied": f"wait={waited}"})
 

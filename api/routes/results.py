@@ -62,7 +62,7 @@ def show_transcript(
     as_format: Annotated[TranscriptFormat, Query(alias="format")] = TranscriptFormat.JSON,
 ) -> Response:
     """The transcript as JSON, as plain text, or as subtitles."""
-    with services.transaction() as session:
+    with services.reading() as session:
         result = _result(repository.get(session, job_id, caller.tenant), Stage.STT, "transcript")
     if as_format is TranscriptFormat.JSON:
         return as_json(TranscriptView.model_validate(result))
@@ -91,7 +91,7 @@ def show_audio(
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The spoken reply as a file. Takes `Range` requests; with an object store, redirects there."""
-    with services.transaction() as session:
+    with services.reading() as session:
         result = _result(repository.get(session, job_id, caller.tenant), Stage.TTS, "speech")
     media_type, extension = result["media_type"], AudioFormat(result["format"]).extension
     etag, file_name = f'"{result["sha256"]}"', f"voxqueue-{job_id}.{extension}"

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Uuid,
     any_,
+    bindparam,
     case,
     cast,
     delete,
@@ -77,6 +78,11 @@ _ADD_RUNS = text("""
 """)
 
 
+# Made once: that takes longer than to send them.
+_STATE = select(Job.state).where(Job.id == bindparam("job_id"), Job.tenant == bindparam("tenant"))
+_WHOLE = select(Job).where(Job.id == bindparam("job_id")).options(joinedload(Job.runs))  # all in one query
+
+
 def add(session: Session, job: Job) -> None:
     """Insert a new job, its note if it has one, and a pending run for each stage of its kind.
 
@@ -134,7 +140,7 @@ def get(session: Session, job_id: UUID, tenant: str, *, lock: bool = False) -> J
     if lock:
         job = session.get(Job, job_id, with_for_update={"of": Job})
     else:
-        job = session.get(Job, job_id, options=[joinedload(Job.runs)])  # all in one query
+        job = session.scalars(_WHOLE, {"job_id": job_id}).unique().one_or_none()
     if job is None or job.tenant != tenant:
         raise NotFound(f"There is no job {job_id}.")
     return job
@@ -178,7 +184,7 @@ def lines(session: Session, job_ids: Collection[UUID]) -> list[JobLine]:
 
 def state_of(session: Session, job_id: UUID, tenant: str) -> JobState | None:
     """Just the state, for those who wait for it; None if the tenant has no such job."""
-    return session.scalar(select(Job.state).where(Job.id == job_id, Job.tenant == tenant))
+    return session.scalar(_STATE, {"job_id": job_id, "tenant": tenant})
 
 
 def remove(session: Session, job: Job) -> None:
