@@ -164,6 +164,20 @@ def test_a_server_that_does_not_answer_is_asked_at_once_on_request(
     without_network(complaints)
 
 
+def test_a_page_of_something_between_us_and_the_api_is_no_answer(
+    context: BrowserContext, open_page: Open, complaints: list[str]
+) -> None:
+    context.route("**/api/ready/stream", lambda route: route.fulfill(status=404))
+    context.route("**/api/ready", lambda route: route.fulfill(status=503, body="<h1>No server is available</h1>"))
+    page = open_page(ready=False)
+    loading = page.locator("#loading")
+    expect(loading.get_by_role("heading", name="The server gave no proper answer")).to_be_visible()
+    expect(loading).to_contain_text("Its status was 503.")
+    context.unroute("**/api/ready")
+    expect(loading).to_be_hidden()
+    without_network(complaints)
+
+
 def test_it_can_be_left_for_the_workers_and_is_there_again_on_the_way_back(
     open_page: Open, told: dict[str, Any], complaints: list[str]
 ) -> None:

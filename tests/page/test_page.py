@@ -12,6 +12,8 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from tests.integration.conftest import serving
 from tests.page.acting import PHONE, assert_accessible, make_key, send, settings_of, write
 from tests.page.conftest import Open, keep_screenshot, listened, profile, without_network
+from tests.wire import Said
+from tests.wire import serving as answering
 from voxqueue.embedded import Stack
 from voxqueue.keys.caller import Scope
 from voxqueue.settings import ApiSettings
@@ -172,6 +174,23 @@ def test_a_server_that_goes_away_is_found_again(open_page: Open, stack: Stack, c
     without_network(complaints)
 
 
+def test_speech_that_breaks_off_on_the_way_is_no_fault_of_the_browser(
+    context: BrowserContext, open_page: Open, complaints: list[str]
+) -> None:
+    with answering(lambda _: Said(body=b"OggS", missing=1000)) as broken:
+        context.route("**/audio", lambda route: route.continue_(url=broken.url))
+        page = open_page()
+        card = write(page, "Say it twice", kind="Answer aloud")
+        player = card.locator('[data-result="audio"]')
+        expect(player.get_by_role("alert")).to_contain_text("Check the connection")
+        card.get_by_role("button", name="Download speech as Audio").click()
+        expect(card).to_contain_text("The server cannot be reached")
+    context.unroute("**/audio")
+    player.get_by_role("button", name="Play the spoken reply").click()
+    expect(player.locator("[data-loaded]")).to_be_attached()
+    without_network(complaints)
+
+
 def test_a_tab_in_the_background_holds_no_stream_open(open_page: Open) -> None:
     """Browsers allow six connections to a server; some forgotten tabs would take them all."""
     page = open_page()
@@ -241,6 +260,7 @@ def test_an_api_that_wants_a_key_is_given_one(open_page: Open, stack: Stack, com
         keep_screenshot(page, "key")
         assert_accessible(page)
         dialog.get_by_role("button", name="Not now").click()
+        expect(page.locator("#board-problem")).to_contain_text("This server asks who you are")
         page.get_by_role("button", name="Enter a key").click()
         dialog.get_by_label("API key").fill("vq_nonsense")
         dialog.get_by_role("button", name="Use this key").click()

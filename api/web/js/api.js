@@ -22,15 +22,19 @@ export async function reach(path, options = {}, fine = []) {
     const key = currentKey();
     const answer = await attempt(path, options, key);
     if (answer.ok || fine.includes(answer.status)) return answer;
-    const problem = asProblem(answer.status, answer.headers.get("retry-after"), await answer.text());
+    const problem = asProblem(answer.status, answer.headers.get("retry-after"), await arrived(answer.text()));
     if (answer.status !== 401) throw problem;
     await askForKey(key, problem);
   }
 }
 
-async function attempt(path, options, key) {
+const attempt = (path, options, key) =>
+  arrived(fetch(path, { ...options, headers: { ...options.headers, ...bearer(key) } }));
+
+/** What comes from the server, unless the connection breaks before it is all there. Throws `Problem` or AbortError. */
+async function arrived(coming) {
   try {
-    return await fetch(path, { ...options, headers: { ...options.headers, ...bearer(key) } });
+    return await coming;
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem(UNREACHABLE);
@@ -44,12 +48,26 @@ function asProblem(status, retryAfter, body) {
     const { title, detail, type, errors } = JSON.parse(body);
     return new Problem({ title, detail, status, type, errors, retryAfter: Number(retryAfter) || null });
   } catch {
-    const words = { title: "The server gave no proper answer", detail: `Its status was ${status}. Try again in a moment.` };
-    return new Problem({ ...words, status });
+    return improper(status);
   }
 }
 
-export const getJson = async (path, options) => (await reach(path, options)).json();
+function improper(status) {
+  const words = { title: "The server gave no proper answer", detail: `Its status was ${status}. Try again in a moment.` };
+  return new Problem({ ...words, status });
+}
+
+/** The body of an answer. Throws `Problem` for one that is no JSON, such as a page of something between us and the API. */
+export async function jsonOf(answer) {
+  const text = await arrived(answer.text());
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw improper(answer.status);
+  }
+}
+
+export const getJson = async (path, options) => jsonOf(await reach(path, options));
 
 export const jobPath = (id) => `v1/jobs/${id}`;
 
@@ -78,7 +96,7 @@ export const showDelivery = (id) => getJson(`v1/webhooks/deliveries/${id}`);
 
 export const redeliver = (id) => getJson(`v1/webhooks/deliveries/${id}/redeliver`, { method: "POST" });
 
-export const fetchBlob = async (path) => (await reach(path)).blob();
+export const fetchBlob = async (path) => arrived((await reach(path)).blob());
 
 export function sendText(body, idempotencyKey) {
   return getJson("v1/texts", {

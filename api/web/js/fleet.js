@@ -1,6 +1,6 @@
 // Knows whether the fleet is ready, and tells when that changes. Shows nothing.
 
-import { Problem, reach } from "./api.js";
+import { Problem, jsonOf, reach } from "./api.js";
 import { follow } from "./streams.js";
 
 const READY_PATH = "api/ready";
@@ -34,7 +34,7 @@ export function followFleet({ onReport, onLost, signal }) {
 /** The report comes with 503 while the fleet is not ready, which is an answer, not a failure. */
 async function askFleet() {
   const answer = await reach(READY_PATH, {}, [503]);
-  const report = await answer.json();
+  const report = await jsonOf(answer);
   if (report.services) return report;
   throw new Problem({ ...report, status: answer.status });
 }

@@ -1,5 +1,5 @@
 // The API key: where it is kept, and asking for one when the API does not answer without.
-// It lives in this tab's session only, so that it is gone with the tab.
+// It lives in this tab's session, and goes with the tab.
 
 import { byId } from "./dom.js";
 
@@ -17,7 +17,7 @@ export function askForKey(used, problem) {
   const why = used === null ? FIRST_TIME : problem.detail.replace(/(?<=\.) .*/s, "");
   asking ??= ask(why).finally(() => (asking = null));
   return asking.then((given) => {
-    if (!given) throw problem;
+    if (!given) throw Object.assign(problem, { detail: why });
   });
 }
 
