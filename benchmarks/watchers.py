@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 
 from benchmarks.memory import rss_mib
 from benchmarks.report import spread
@@ -49,9 +50,11 @@ def measure() -> dict[str, Any]:
             before = rss_mib(api)
             with _watching(stack.api_url, pollers=0, followers=STREAMS):
                 after = rss_mib(api)
-            alone, watched, polls = [], [], []
+            alone, watched, polls, costs = [], [], [], []
             for _ in range(RUNS):
+                spent = _processor_s(api)
                 alone.append(_jobs_per_s(http))
+                costs.append(1000 * (_processor_s(api) - spent) / JOBS)
                 with _watching(stack.api_url, pollers=POLLERS, followers=FOLLOWERS) as asked:
                     watched.append(_jobs_per_s(http))
                 polls.append(asked())
@@ -63,6 +66,7 @@ def measure() -> dict[str, Any]:
         "jobs_per_s_watched": spread(watched, 1),
         "kept": kept,
         "polls_per_s": spread(polls, 0),
+        "api_processor_ms_per_job_alone": spread(costs, 1),
         "streams": {"open": STREAMS, "api_rss_mib_before": before, "api_rss_mib_with_them": after},
         "kib_per_stream": round((after - before) * 1024 / STREAMS, 1),
         "reached": kept["median"] > 0.9,
@@ -80,6 +84,11 @@ def _jobs_per_s(http: httpx.Client) -> float:
     with ThreadPoolExecutor(_SENDERS) as pool:
         list(pool.map(run, range(JOBS)))
     return JOBS / (time.monotonic() - began)
+
+
+def _processor_s(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 @contextmanager
