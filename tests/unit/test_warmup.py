@@ -27,13 +27,11 @@ CALLS: list[int] = []
 
 
 class RecordingEngine(WholeLlmEngine):
-    """Notes down the size of every batch. A deadline of one second keeps it from loading."""
+    """Notes down the size of every batch."""
 
     name = "recording"
 
     def load(self) -> None:
-        if self.settings.llm.deadline_s == 1:
-            raise EngineUnusable("model x is missing: get it with `y`.")
         self.model = "m"
 
     def run(self, batch: Sequence[LlmRequest]) -> Sequence[LlmResult | VoxqueueError]:
@@ -41,10 +39,21 @@ class RecordingEngine(WholeLlmEngine):
         return [LlmResult(text=request.text) for request in batch]
 
 
+class Missing(RecordingEngine):
+    """Cannot be loaded."""
+
+    name = "missing"
+    why = "model x is missing: get it with `y`."
+
+    def load(self) -> None:
+        raise EngineUnusable(self.why)
+
+
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     CALLS.clear()
-    monkeypatch.setitem(registry.ENGINES[Stage.LLM], "recording", f"{__name__}:RecordingEngine")
+    for engine in (RecordingEngine, Missing):
+        monkeypatch.setitem(registry.ENGINES[Stage.LLM], engine.name, f"{__name__}:{engine.__name__}")
 
 
 def warm(**llm: object) -> tuple[bool, Warmup, list[EngineStatus]]:
@@ -70,7 +79,7 @@ def test_warm_means_real_inference_at_every_batch_size_of_short_and_long_input()
 
 
 def test_the_first_engine_that_warms_is_used_and_it_is_said_why_the_others_are_not() -> None:
-    done, warmup, _ = warm(engines="nonesuch,recording,echo", deadline_s=1)
+    done, warmup, _ = warm(engines="nonesuch,missing,echo")
     assert done
     report = warmup.snapshot()[Stage.LLM]
     assert report.engine == "echo"
@@ -80,24 +89,20 @@ def test_the_first_engine_that_warms_is_used_and_it_is_said_why_the_others_are_n
 
 
 def test_a_stage_without_a_usable_engine_has_failed_and_says_what_to_do() -> None:
-    done, warmup, _ = warm(engines="recording", deadline_s=1)
+    done, warmup, _ = warm(engines="missing")
     assert not done
     assert warmup.served == {}
     report = warmup.snapshot()[Stage.LLM]
     assert report.status is EngineStatus.FAILED
-    assert report.error == "No engine can be used. recording is not used: model x is missing: get it with `y`."
+    assert report.error == "No engine can be used. missing is not used: model x is missing: get it with `y`."
 
 
 def test_an_engine_whose_reason_names_it_is_not_named_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """What people read first when nothing works must not stutter."""
-
-    def load(self: RecordingEngine) -> None:
-        raise EngineUnusable("recording is not installed: run x.")
-
-    monkeypatch.setattr(RecordingEngine, "load", load)
-    done, warmup, _ = warm(engines="recording,echo", deadline_s=1)
+    monkeypatch.setattr(Missing, "why", "missing is not installed: run x.")
+    done, warmup, _ = warm(engines="missing,echo")
     assert done
-    assert warmup.snapshot()[Stage.LLM].degraded[0] == "llm: recording is not installed: run x."
+    assert warmup.snapshot()[Stage.LLM].degraded[0] == "llm: missing is not installed: run x."
 
 
 class Unwarmable(RecordingEngine):
