@@ -60,7 +60,7 @@ class Site:
             files: Path to content.
             html: Writes the document for a version.
         """
-        digest = blake2s(html("").encode(), digest_size=8)
+        digest = blake2s(html("").encode(), digest_size=4)
         for name, body in files.items():
             digest.update(f"{name}\0{len(body)}\0".encode() + body)
         version = digest.hexdigest()

@@ -22,7 +22,8 @@ def read(folder: Path = _FOLDER) -> Site:
     def written(version: str) -> str:
         place = f"web/{version}"  # relative, since the app may stand under another path
         # All modules at once: a browser would else find them one import after the other.
-        modules = "".join(f'<link rel="modulepreload" href="{place}/{it}">' for it in found if it.endswith(".js"))
+        imported = [name for name in found if name.endswith(".js") and name != "js/main.js"]
+        modules = "".join(f'<link rel="modulepreload" href="{place}/{name}">' for name in imported)
         return html.replace("<!-- modules -->", modules).replace("{{web}}", place)
 
     return Site.of(found, written)

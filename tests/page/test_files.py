@@ -48,12 +48,13 @@ def test_strangers_get_the_page_and_all_that_it_names(url: str) -> None:
 
 
 def test_the_whole_page_is_small(url: str) -> None:
-    """As a browser gets it."""
+    """As a browser gets it, and even for clients that take nothing packed."""
     with httpx.Client(base_url=url, headers={"Accept-Encoding": "gzip"}) as browser:
         answers = [browser.get("/")]
         answers += [browser.get(name) for name in set(files_of(answers[0].text))]
     assert all(answer.headers["content-encoding"] == "gzip" for answer in answers)
     assert sum(answer.num_bytes_downloaded for answer in answers) < 75_000
+    assert sum(len(answer.content) for answer in answers) < 150_000
 
 
 def test_without_scripts_it_says_so_on_the_loading_screen(url: str) -> None:

@@ -17,21 +17,27 @@ const UNREACHABLE = {
 };
 
 /** Fetch, with the key. Asks for one where the API wants it. Throws `Problem` unless the status is `fine`, or AbortError. */
-export async function reach(path, options = {}, fine = []) {
+export const reach = (path, options = {}, fine = []) =>
+  withKey(async (bearer) => {
+    const answer = await arrived(fetch(path, { ...options, headers: { ...options.headers, ...bearer } }));
+    if (answer.ok || fine.includes(answer.status)) return answer;
+    throw asProblem(answer.status, answer.headers.get("retry-after"), await arrived(answer.text()));
+  });
+
+/** Send with the key; where it is refused, with the next one given. */
+async function withKey(send) {
   for (;;) {
     const key = currentKey();
-    const answer = await attempt(path, options, key);
-    if (answer.ok || fine.includes(answer.status)) return answer;
-    const problem = asProblem(answer.status, answer.headers.get("retry-after"), await arrived(answer.text()));
-    if (answer.status !== 401) throw problem;
-    await askForKey(key, problem);
+    try {
+      return await send(key ? { Authorization: `Bearer ${key}` } : {});
+    } catch (problem) {
+      if (problem.status !== 401) throw problem;
+      await askForKey(key, problem);
+    }
   }
 }
 
-const attempt = (path, options, key) =>
-  arrived(fetch(path, { ...options, headers: { ...options.headers, ...bearer(key) } }));
-
-/** What comes from the server, unless the connection breaks before it is all there. Throws `Problem` or AbortError. */
+/** Wait for what may break off on the way. Throws `Problem` or AbortError. */
 async function arrived(coming) {
   try {
     return await coming;
@@ -40,8 +46,6 @@ async function arrived(coming) {
     throw new Problem(UNREACHABLE);
   }
 }
-
-const bearer = (key) => (key ? { Authorization: `Bearer ${key}` } : {});
 
 function asProblem(status, retryAfter, body) {
   try {
@@ -53,11 +57,11 @@ function asProblem(status, retryAfter, body) {
 }
 
 function improper(status) {
-  const words = { title: "The server gave no proper answer", detail: `Its status was ${status}. Try again in a moment.` };
-  return new Problem({ ...words, status });
+  const detail = `Its status was ${status}. Try again in a moment.`;
+  return new Problem({ title: "The server gave no proper answer", detail, status });
 }
 
-/** The body of an answer. Throws `Problem` for one that is no JSON, such as a page of something between us and the API. */
+/** An answer's JSON. Throws `Problem` where it is none, such as a proxy's page. */
 export async function jsonOf(answer) {
   const text = await arrived(answer.text());
   try {
@@ -107,17 +111,8 @@ export function sendText(body, idempotencyKey) {
 }
 
 /** Upload a form. `onProgress` gets the share from 0 to 1; `signal` stops it, with an AbortError. */
-export async function sendNote(form, idempotencyKey, { onProgress, signal }) {
-  for (;;) {
-    const key = currentKey();
-    try {
-      return await upload(form, { ...bearer(key), "Idempotency-Key": idempotencyKey }, onProgress, signal);
-    } catch (error) {
-      if (error.status !== 401) throw error;
-      await askForKey(key, error);
-    }
-  }
-}
+export const sendNote = (form, idempotencyKey, { onProgress, signal }) =>
+  withKey((bearer) => upload(form, { ...bearer, "Idempotency-Key": idempotencyKey }, onProgress, signal));
 
 /** XMLHttpRequest, since fetch does not tell how far an upload is. */
 function upload(form, headers, onProgress, signal) {

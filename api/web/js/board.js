@@ -53,8 +53,7 @@ export class Board {
     }
     const parts = [h("strong", {}, problem.title ?? "Something went wrong"), h("p", {}, problem.detail ?? problem.message)];
     if (problem.status === 401) {
-      const enter = h("button", { type: "button", class: "button small", onclick: () => this.jobs.start() }, "Enter a key");
-      parts.push(enter);
+      parts.push(h("button", { type: "button", class: "button small", onclick: () => this.jobs.start() }, "Enter a key"));
     }
     place.replaceChildren(...parts);
   }

@@ -5,7 +5,6 @@ import { byId } from "./dom.js";
 /** Whether the person wants it. */
 export function confirmDeletion(what) {
   const dialog = byId("confirm-dialog");
-  byId("confirm-title").textContent = "Delete this for good?";
   byId("confirm-note").textContent = `${what}. What was sent and everything made of it go, here and on the server.`;
   dialog.returnValue = "no";
   dialog.showModal();

@@ -1,7 +1,7 @@
 // Webhook deliveries of the key's tenant: what was sent or is to be, every attempt, and sending one again.
 
 import { listDeliveries, redeliver, showDelivery } from "./api.js";
-import { announce, byId, h, icon, setText } from "./dom.js";
+import { announce, byId, choice, h, icon, setText } from "./dom.js";
 import { ago, clock, count, duration } from "./words.js";
 
 const STATES = { "": "All", pending: "Waiting", succeeded: "Delivered", failed: "Failed" };
@@ -17,13 +17,9 @@ export class Deliveries {
 
   constructor() {
     byId("deliveries-more").addEventListener("click", () => this.#look(this.#cursor));
-    byId("delivery-states").append(...Object.entries(STATES).map(([state, name]) => this.#choice(state, name)));
-  }
-
-  #choice(state, name) {
-    const radio = h("input", { type: "radio", name: "delivery-state", value: state, onchange: () => this.#choose(state) });
-    radio.checked = state === this.#state;
-    return h("label", { class: "choice" }, radio, h("span", {}, name));
+    const choose = (state) => this.#choose(state);
+    const choices = Object.entries(STATES).map(([state, name]) => choice("delivery-state", state, name, state === "", choose));
+    byId("delivery-states").append(...choices);
   }
 
   #choose(state) {

@@ -13,6 +13,13 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
+/** One of a group of radio buttons. */
+export function choice(group, value, words, isChosen, choose) {
+  const radio = h("input", { type: "radio", name: group, value, onchange: () => choose(value) });
+  radio.checked = isChosen;
+  return h("label", { class: "choice" }, radio, h("span", {}, words));
+}
+
 const SVG = "http://www.w3.org/2000/svg";
 
 export function svg(tag, properties = {}, ...children) {

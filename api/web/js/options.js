@@ -1,7 +1,7 @@
 // The choices that go with a note or a text: kind, language, voice, instructions. They are remembered in this browser.
 
 import { listVoices } from "./api.js";
-import { byId, h } from "./dom.js";
+import { byId, choice, h } from "./dom.js";
 import { LANGUAGES, languageName } from "./languages.js";
 import { KINDS } from "./words.js";
 
@@ -33,11 +33,7 @@ export class Options {
     this.#from = from;
     const kinds = Object.entries(KINDS).filter(([, kind]) => kind.from === from);
     byId("kinds").replaceChildren(
-      ...kinds.map(([name, { choice }]) => {
-        const radio = h("input", { type: "radio", name: "kind", value: name, onchange: () => this.#choose(name) });
-        radio.checked = name === this.kind;
-        return h("label", { class: "choice" }, radio, h("span", {}, choice));
-      }),
+      ...kinds.map(([name, kind]) => choice("kind", name, kind.choice, name === this.kind, (chosen) => this.#choose(chosen))),
     );
     this.#choose(this.kind);
   }
