@@ -1,5 +1,8 @@
 """The whole stack, as `voxqueue up` runs it, on free ports in a temporary folder."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -7,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.patience import until
 from voxqueue.client import Client
 from voxqueue.embedded import Stack, running_stack
 from voxqueue.embedded.stack import ALL_STAGES
@@ -41,6 +45,26 @@ def start(
         except BaseException:
             print((Path(folder) / "stack.log").read_text()[-8000:])
             raise
+
+
+@contextmanager
+def answering(env: Mapping[str, str], workers: Sequence[Sequence[str]] = ()) -> Iterator[Stack]:
+    """A stack whose API answers, and whose workers, if any, are on their way."""
+    with start(env, workers=workers, ready_s=None) as stack:
+        until(lambda: stack.readiness()[1], 60)
+        yield stack
+
+
+@contextmanager
+def worker_of(
+    stack: Stack, command: Sequence[str] = ("-m", "voxqueue", *ALL_STAGES)
+) -> Iterator[subprocess.Popen[bytes]]:
+    """One more worker, which nobody starts anew; killed when the block ends. `command` is for Python."""
+    with subprocess.Popen([sys.executable, *command], env={**os.environ, **stack.env}) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")

@@ -2,18 +2,15 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.acceptance.conftest import start
+from tests.acceptance.conftest import answering, worker_of
 from tests.wire_llm import openai
 from voxqueue.client import Client
 from voxqueue.embedded import Stack
@@ -31,15 +28,6 @@ _LLM = ("worker", "--stages", "llm")
 def _closing() -> Iterator[None]:
     yield
     _HTTP.close()
-
-
-@contextmanager
-def running(env: Mapping[str, str], *workers: Sequence[str]) -> Iterator[Stack]:
-    """A stack whose API answers, and whose workers are on their way."""
-    with start(env, workers=workers, ready_s=None) as stack:
-        while not stack.readiness()[1]:
-            time.sleep(0.05)
-        yield stack
 
 
 def ask(stack: Stack, path: str) -> dict[str, Any]:
@@ -65,7 +53,7 @@ def test_an_engine_that_hangs_when_idle_is_found_out_and_trusted_again() -> None
             "VOXQUEUE_OPENAI_URL": server.url,
             "VOXQUEUE_WORKER_PROVE_S": "1",
         }
-        with running(env, _LLM) as stack, Client(stack.api_url) as client:
+        with answering(env, [_LLM]) as stack, Client(stack.api_url) as client:
             until(stack, "llm", lambda report: report["ready"])
             server.gate.clear()
             failed = until(stack, "llm", lambda report: not report["ready"])
@@ -77,6 +65,7 @@ def test_an_engine_that_hangs_when_idle_is_found_out_and_trusted_again() -> None
             assert len(list(client.jobs())) == 1, "proofs are no jobs"
 
 
+# Its consumer hangs at one signal and goes on at another. Celery leaves these two alone.
 _HANGABLE = """
 import signal, time
 from voxqueue.stages import Stage
@@ -94,19 +83,9 @@ raise SystemExit(run_worker([Stage.LLM], "hangable"))
 """
 
 
-@contextmanager
-def hangable_worker(stack: Stack) -> Iterator[subprocess.Popen[bytes]]:
-    """A real worker whose consumer hangs at one signal and goes on at another. Celery leaves these two alone."""
-    with subprocess.Popen([sys.executable, "-c", _HANGABLE], env={**os.environ, **stack.env}) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def test_a_worker_whose_consumer_hangs_counts_as_failed_until_it_goes_on() -> None:
     """Its engines are warm and its heartbeat goes on, but it would take no job."""
-    with running(_FAKE) as stack, hangable_worker(stack) as process:
+    with answering(_FAKE) as stack, worker_of(stack, ("-c", _HANGABLE)) as process:
         until(stack, "llm", lambda report: report["ready"])
         process.send_signal(signal.SIGRTMIN)
         hung = until(stack, "llm", lambda report: not report["ready"])
@@ -117,33 +96,41 @@ def test_a_worker_whose_consumer_hangs_counts_as_failed_until_it_goes_on() -> No
 
 
 def test_progress_never_goes_back_when_the_worker_dies_on_the_way() -> None:
-    env = {**_FAKE, "VOXQUEUE_FAKE_LOAD_MS": "3000"}
     seen: list[tuple[bool, int]] = []
-    with running(env, ("worker", "--stages", "stt,llm")) as stack:
-        over = threading.Event()
+    with openai("m") as server:
+        server.gate.clear()
+        env = {
+            "VOXQUEUE_LLM_ENGINES": "openai",
+            "VOXQUEUE_OPENAI_URL": server.url,
+            "VOXQUEUE_WORKER_HEARTBEAT_S": "0.2",
+        }
+        with answering(env, [_LLM]) as stack:
+            over = threading.Event()
 
-        def watch() -> None:
-            while not over.wait(0.02):
-                report = ask(stack, "/api/ready?stage=stt")
-                seen.append((report["ready"], report["progress"]))
+            def watch() -> None:
+                while not over.wait(0.02):
+                    report = ask(stack, "/api/ready?stage=llm")
+                    seen.append((report["ready"], report["progress"]))
 
-        watching = threading.Thread(target=watch)
-        watching.start()
-        try:
-            until(stack, "stt", lambda report: report["services"]["stt"]["status"] == "loading")
-            os.kill(stack.process("worker-1"), signal.SIGKILL)
-            until(stack, "stt", lambda report: report["ready"])
-        finally:
-            over.set()
-            watching.join()
+            watching = threading.Thread(target=watch)
+            watching.start()
+            try:
+                until(stack, "llm", lambda report: report["state"] == "WARMING_UP")
+                os.kill(stack.process("worker-1"), signal.SIGKILL)
+                server.gate.set()
+                until(stack, "llm", lambda report: report["ready"])
+            finally:
+                over.set()
+                watching.join()
     progress = [percent for _, percent in seen]
     assert progress == sorted(progress)
+    assert progress[0] < 100
     assert all((percent == 100) == ready for ready, percent in seen)
 
 
 def test_the_fourth_start_says_how_long_it_takes() -> None:
     env = {**_FAKE, "VOXQUEUE_FAKE_LOAD_MS": "2000"}
-    with running(env, _LLM) as stack:
+    with answering(env, [_LLM]) as stack:
         for starts in range(1, 4):
             until(stack, "llm", lambda report: report["ready"])
             kept = ask(stack, "/api/ready/history")

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -13,9 +14,10 @@ import pytest
 import redis
 
 from api.fleet_report import FleetReports
-from tests.acceptance.conftest import start
+from tests.acceptance.conftest import answering, start, worker_of
 from tests.patience import until
 from tests.recordings import recording, tone
+from tests.wire_llm import openai
 from voxqueue.client import Client, Job
 from voxqueue.embedded import Stack
 from voxqueue.jobs.kinds import Kind
@@ -202,37 +204,37 @@ def test_a_worker_that_hangs_while_it_loads_is_replaced() -> None:
         assert "made no progress" in stack.log_path.read_text()
 
 
+_WARM_AT_ONCE = {f"VOXQUEUE_{name}_ENGINES": engine for name, engine in _EMBEDDED.items()}
+
+
 @pytest.mark.parametrize(
     ("engines", "before"),
     [
-        pytest.param({**_FAKE, "VOXQUEUE_FAKE_LOAD_MS": "700"}, {"LOADING_MODELS"}, id="slow-fakes"),
-        # These load faster than an API starts on a busy machine.
-        pytest.param({f"VOXQUEUE_{name}_ENGINES": engine for name, engine in _EMBEDDED.items()}, set(), id="embedded"),
+        pytest.param({**_FAKE, "VOXQUEUE_LLM_ENGINES": "openai"}, {"INITIALIZING", "WARMING_UP"}, id="held-in-warm-up"),
+        pytest.param(_WARM_AT_ONCE, {"INITIALIZING"}, id="embedded"),
     ],
 )
 def test_the_fleet_is_never_ready_before_it_is_warm(engines: dict[str, str], before: set[str]) -> None:
     seen: list[tuple[bool, str, int]] = []
-    with start(engines, ready_s=None) as stack:
-        job: Job | None = None
+    with openai("m") as server, answering({**engines, "VOXQUEUE_OPENAI_URL": server.url}) as stack:
+        server.gate.clear()
         give_up = time.monotonic() + _WAIT_S
-        with Client(stack.api_url) as client, httpx.Client(base_url=stack.api_url) as http:
+        with Client(stack.api_url) as client, httpx.Client(base_url=stack.api_url) as http, ExitStack() as held:
+            job = client.send_text("am I early?", kind=Kind.REPLY)
             while time.monotonic() < give_up and not (seen and seen[-1][0]):
-                try:
-                    answer = http.get("/api/ready")
-                except httpx.TransportError:
-                    continue
+                answer = http.get("/api/ready")
                 report = answer.json()
                 assert (answer.status_code == 200) == report["ready"]
                 seen.append((report["ready"], report["state"], report["progress"]))
-                if job is None:
-                    job = client.send_text("am I early?", kind=Kind.REPLY)
+                if len(seen) == 1:
+                    held.enter_context(worker_of(stack))
+                if report["state"] == "WARMING_UP":
+                    server.gate.set()
                 if not report["ready"] and client.job(job.id).state != "queued":
                     time.sleep(FleetReports.FRESH_S)  # the answer may be that old
                     assert http.get("/api/ready").json()["ready"], "a worker took a job before it was warm"
                 time.sleep(0.02)
-            assert job is not None
             assert client.wait(job, timeout=_WAIT_S).state == "succeeded"
     progress = [one[2] for one in seen]
     assert progress == sorted(progress), "never backwards"
-    assert not seen[0][0], "it was asked from the beginning"
     assert {one[1] for one in seen} >= {*before, "READY"}
