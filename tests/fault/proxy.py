@@ -5,6 +5,7 @@ any request a named point.
 """
 
 import asyncio
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -84,11 +85,12 @@ class Proxy:
         self._target = target
         self._weather = Weather()
         self._holds: list[Hold] = []
+        self._serving: set[asyncio.Task[None]] = set()
         self._connections: set[_Connection] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self.port = 0
         self._run(self._listen)
 
@@ -119,13 +121,15 @@ class Proxy:
 
     def close(self) -> None:
         self._set(Weather(cut=True))
+        self._run(self._end)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     # --- in the loop's thread -----------------------------------------------------------------------------------------
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, accepted: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=accepted)
         port = writer.get_extra_info("peername")[1]
         try:
             there, out = await self._connect()
@@ -133,6 +137,9 @@ class Proxy:
             writer.transport.abort()
             return
         connection = _Connection(port, (writer, out))
+        if self._listener is None:  # we were cut meanwhile
+            connection.abort()
+            return
         self._connections.add(connection)
         try:
             async with asyncio.TaskGroup() as group:
@@ -146,8 +153,21 @@ class Proxy:
 
     async def _listen(self) -> None:
         """On the same port as before, if there was one."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        # No asyncio.Server: in Python 3.11, one that is closed forgets the connections that it has just accepted.
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        self._loop.add_reader(self._listener, self._accept, self._listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            accepted, _ = listener.accept()
+        except BlockingIOError:  # whoever knocked is gone
+            return
+        accepted.setblocking(False)
+        serving = self._loop.create_task(self._serve(accepted))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if isinstance(self._target, Path):
@@ -216,11 +236,12 @@ class Proxy:
 
     async def _change(self, weather: Weather) -> None:
         self._weather = weather
-        if weather.cut and self._server:
-            self._server.close()
-            self._server = None
+        if weather.cut and self._listener:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
             await self._break()
-        elif not weather.cut and not self._server:
+        elif not weather.cut and not self._listener:
             await self._listen()
 
     async def _break(self) -> None:
@@ -229,6 +250,9 @@ class Proxy:
             connection.abort()
         while broken & self._connections:  # others may come meanwhile
             await asyncio.sleep(_TURN_S)
+
+    async def _end(self) -> None:
+        await asyncio.gather(*self._serving)
 
     # --- from other threads -------------------------------------------------------------------------------------------
 
