@@ -78,6 +78,11 @@ class Held:
     def claim(self) -> Claim:
         return self.job.id, self.job.attempt
 
+    @property
+    def suspicion(self) -> int:
+        """How often it was there when a try failed or a worker died, and so may be the cause. 0: above suspicion."""
+        return self.job.failures + self.job.lost_leases
+
     def go_on(self, stage: Stage) -> None:
         """Begin with the next stage."""
         self.progress = 0.0  # first: nobody may take what was made of the last stage for progress of this one
@@ -243,11 +248,13 @@ class Runner:
         return f"{words}: queued for {moved.stage}"
 
     def _run_stage(self, held: Held) -> Ran | VoxqueueError:
-        """Run the stage where the job stands. Those that have lost a worker before take turns.
+        """Run the stage where the job stands. Suspects let others go first; those that have lost a worker take turns.
 
-        Such a job is written down as begun, and no other one is meanwhile: if this worker goes away as well, it is
-        known which of them was being worked on, and those that only waited are not to blame.
+        One of the latter is written down as begun, and no other one is meanwhile: if this worker goes away as well, it
+        is known which of them was being worked on, and those that only waited are not to blame.
         """
+        if held.suspicion and not self._let_others_go_first(held):
+            return NotBegun("The worker did not come to this job.")
         if not held.job.lost_leases:
             return self._run_step(held)
         while not self._suspect.acquire(timeout=_LOOK_S):
@@ -263,17 +270,26 @@ class Runner:
         finally:
             self._suspect.release()
 
+    def _let_others_go_first(self, held: Held) -> bool:
+        """Wait until nobody is here who is less suspect, but not for ever. False if it comes to nothing.
+
+        What hangs or dies once more then does it after they have ended.
+        """
+        give_up_at = time.monotonic() + _PATIENCE_S[Priority.LOW]
+        while not self._stopping.wait(_LOOK_S) and not held.lost:  # who came at the same time is known by then
+            if time.monotonic() > give_up_at or all(other.suspicion >= held.suspicion for other in self.held()):
+                return True
+        return False
+
     def _run_step(self, held: Held) -> Ran | VoxqueueError:
         """Prepare, ask, conclude."""
         step = self._steps[held.stage]
         try:
             request = step.prepare(held.job)
-            # Who was there when a try failed or a worker died may be the cause, and must not harm others again.
-            suspect = held.job.failures > 0 or held.job.lost_leases > 0
             answered = self.served[held.stage].ask(
                 request,
                 wanted=lambda: not held.lost,
-                alone=suspect,
+                alone=held.suspicion > 0,
                 patience_s=_PATIENCE_S[held.job.priority],
                 on_progress=held.make_progress,
             )

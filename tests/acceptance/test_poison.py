@@ -41,7 +41,7 @@ def lost_leases(stack: Stack, jobs: list[Job]) -> list[int]:
 
 def send_poison_among_ten(client: Client) -> tuple[Job, list[Job]]:
     """Eleven jobs in one worker, none of which has begun before all of them are there."""
-    plug = client.send_text("!hang:2@llm", kind=Kind.REPLY)
+    plug = client.send_text("!hang:6@llm", kind=Kind.REPLY)
     until(lambda: client.job(plug.id).state == "running", 60)
     texts = [f"innocent number {number}" for number in range(10)]
     texts.insert(5, "!die@llm")

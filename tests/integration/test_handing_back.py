@@ -10,12 +10,13 @@ from tests.gated_worker import Hire, held_row
 from tests.patience import until
 from voxqueue.database.session import Sessions
 from voxqueue.jobs import repository, submission
-from voxqueue.jobs.kinds import Kind
+from voxqueue.jobs.kinds import Kind, Priority
 from voxqueue.jobs.models import Job
 from voxqueue.jobs.states import JobState
 from voxqueue.jobs.submission import Wishes
 from voxqueue.keys.caller import ANYBODY, DEFAULT_TENANT
 from voxqueue.stages import Stage
+from workers import runner
 
 pytestmark = pytest.mark.integration
 
@@ -67,6 +68,38 @@ def test_jobs_that_have_lost_a_worker_begin_one_after_the_other(sessions: Sessio
         assert set(begun()) == {first, innocent}, "who is above suspicion waits for nobody"
     worker.end()
     assert {load(sessions, job_id).state for job_id in (*suspects, innocent)} == {JobState.SUCCEEDED}
+
+
+def test_the_more_suspect_a_job_is_the_later_it_begins(sessions: Sessions, hire: Hire) -> None:
+    """One that hangs at each try would else be the first again in the next worker, and take that down as well."""
+    worker, [twice, once, never] = hire(Stage.LLM), [submit(sessions, words) for words in ("twice", "once", "never")]
+    with sessions.begin() as session:
+        session.execute(text("UPDATE stage_runs SET failures = 1 WHERE job_id = :id"), {"id": once})
+        session.execute(text("UPDATE stage_runs SET failures = 2 WHERE job_id = :id"), {"id": twice})
+    gate = worker.gates[Stage.LLM]
+    with gate.closed() as until_reached:
+        worker.begin(never)
+        until_reached()
+        for job_id in (twice, once):
+            worker.begin(job_id)
+        until(lambda: len(worker.runner.held()) == 3)
+    worker.end()
+    assert gate.texts == ["never", "once", "twice"]
+
+
+def test_a_suspect_does_not_wait_for_ever(sessions: Sessions, hire: Hire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are always others in a worker that is busy."""
+    monkeypatch.setitem(runner._PATIENCE_S, Priority.LOW, 0)
+    worker, suspect, other = hire(Stage.LLM), submit(sessions), submit(sessions)
+    with sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET lost_leases = 1 WHERE id = :id"), {"id": suspect})
+    with worker.gates[Stage.LLM].closed() as until_reached:
+        worker.begin(other)
+        until_reached()
+        worker.begin(suspect)
+        until(lambda: load(sessions, suspect).runs[0].started_at)
+    worker.end()
+    assert {load(sessions, job_id).state for job_id in (suspect, other)} == {JobState.SUCCEEDED}
 
 
 def test_who_waits_for_its_turn_is_handed_back_when_the_worker_leaves(sessions: Sessions, hire: Hire) -> None:
