@@ -26,7 +26,6 @@ from voxqueue.urls import for_psql
 pytestmark = pytest.mark.acceptance
 
 _WAIT_S = 60
-_EMBEDDED = {"STT": "pocketsphinx", "LLM": "echo", "TTS": "espeak"}
 _FAKE = {
     "VOXQUEUE_ENGINES": "fake",
     "VOXQUEUE_FAKE_FIXED_MS": "30",
@@ -204,14 +203,14 @@ def test_a_worker_that_hangs_while_it_loads_is_replaced() -> None:
         assert "made no progress" in stack.log_path.read_text()
 
 
-_WARM_AT_ONCE = {f"VOXQUEUE_{name}_ENGINES": engine for name, engine in _EMBEDDED.items()}
+_EMBEDDED = {"VOXQUEUE_STT_ENGINES": "pocketsphinx", "VOXQUEUE_LLM_ENGINES": "echo", "VOXQUEUE_TTS_ENGINES": "espeak"}
 
 
 @pytest.mark.parametrize(
     ("engines", "before"),
     [
         pytest.param({**_FAKE, "VOXQUEUE_LLM_ENGINES": "openai"}, {"INITIALIZING", "WARMING_UP"}, id="held-in-warm-up"),
-        pytest.param(_WARM_AT_ONCE, {"INITIALIZING"}, id="embedded"),
+        pytest.param(_EMBEDDED, {"INITIALIZING"}, id="embedded"),
     ],
 )
 def test_the_fleet_is_never_ready_before_it_is_warm(engines: dict[str, str], before: set[str]) -> None:
