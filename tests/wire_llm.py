@@ -148,6 +148,7 @@ class OpenaiServer(LlmServer):
     Attributes:
         key: Who does not bring it is turned away.
         lists: Whether it lists its models.
+        listing: The list waits while this is cleared, and with it whoever loads a model.
         listed: What it lists in place of them; None for what is there.
         finish: Why a reply ends; None for as `whole` says.
         refusal: What is said in place of a reply.
@@ -157,6 +158,8 @@ class OpenaiServer(LlmServer):
         super().__init__(*models)
         self.key: str | None = None
         self.lists = True
+        self.listing = threading.Event()
+        self.listing.set()
         self.listed: list[str] | None = None
         self.finish: str | None = None
         self.refusal: str | None = None
@@ -165,11 +168,16 @@ class OpenaiServer(LlmServer):
     def url(self) -> str:
         return f"{self.wire.url}/v1"
 
+    def close(self) -> None:
+        self.listing.set()
+        super().close()
+
     def _answer(self, asked: Asked) -> Said:
         brought = {name.lower(): value for name, value in asked.headers.items()}.get("authorization")
         if self.key and brought != f"Bearer {self.key}":
             return problem(401, f"Incorrect API key provided: {brought}")
         if asked.path == "/v1/models" and self.lists:
+            self.listing.wait()
             listed = self.models if self.listed is None else self.listed
             return Said.json({"object": "list", "data": [{"id": model, "object": "model"} for model in listed]})
         body = json.loads(asked.body or b"{}")

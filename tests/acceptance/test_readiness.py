@@ -100,11 +100,12 @@ def test_progress_never_goes_back_when_the_worker_dies_on_the_way() -> None:
     with openai("m") as server:
         server.gate.clear()
         env = {
+            "VOXQUEUE_STT_ENGINES": "fake",
             "VOXQUEUE_LLM_ENGINES": "openai",
             "VOXQUEUE_OPENAI_URL": server.url,
             "VOXQUEUE_WORKER_HEARTBEAT_S": "0.2",
         }
-        with answering(env, [_LLM]) as stack:
+        with answering(env, [("worker", "--stages", "stt,llm")]) as stack:
             over = threading.Event()
 
             def watch() -> None:
